@@ -1,0 +1,11 @@
+//! The vocabulary of test results: runs, cases, the formats they arrive in, the upload format, and events.
+//!
+//! Every crate that produces or stores a result speaks these types, and only these cross the wire. The crate
+//! parses bytes from outside (JUnit, TAP, subunit, uploads) under explicit limits. It never opens a network
+//! connection, never reads the clock or the environment, and never knows a container engine or a database.
+
+pub mod event;
+pub mod run;
+
+pub use event::{CloudEvent, EventId};
+pub use run::{Case, CaseStatus, Failure, Outcome, RunId, TestName, Totals};
