@@ -5,7 +5,10 @@
 //! connection, never reads the clock or the environment, and never knows a container engine or a database.
 
 pub mod event;
+pub mod labels;
 pub mod run;
 
 pub use event::{CloudEvent, EventId};
-pub use run::{Case, CaseStatus, Failure, Outcome, RunId, TestName, Totals};
+pub use run::{
+    Case, CaseStatus, Cause, Ending, Failure, Outcome, RunId, State, TestName, Totals, TriggerKind,
+};

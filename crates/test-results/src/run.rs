@@ -234,3 +234,47 @@ impl Totals {
         }
     }
 }
+
+/// Why a run was started. A runner writes it as JSON into the label `tugbot.cause` of the copy; the result
+/// service shows it beside the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// What kind of trigger fired.
+    pub trigger: TriggerKind,
+    /// One line for people: `container web create`, `every 30s`.
+    pub summary: String,
+    /// When the trigger fired.
+    pub at: Timestamp,
+    /// The event behind it, if one was: its CloudEvents id, as also posted to the result service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<crate::EventId>,
+    /// Which attempt this is, from 1; retries of a failed run count up.
+    #[serde(default = "first_attempt")]
+    pub attempt: u32,
+}
+
+fn first_attempt() -> u32 {
+    1
+}
+
+/// The kinds of triggers a test container can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TriggerKind {
+    /// `tugbot.event.timer`
+    Timer,
+    /// `tugbot.event.docker`
+    Docker,
+    /// `tugbot.event.cron`
+    Cron,
+    /// `tugbot.event.image`, or a newer image found by the poll
+    Image,
+    /// `tugbot.event.host`
+    Host,
+    /// `tugbot.event.after`
+    After,
+    /// `tugbot.event.cd`
+    Cd,
+    /// By hand.
+    Manual,
+}
