@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Receives test results and events over HTTP, keeps them, and shows them: the API, the pages, the store.
+//!
+//! The crate is handed a bound listener, its settings and a stop token. It never reads the environment or a
+//! configuration file, never prints, and never knows a container engine: what a run was is told by its upload.
+
+mod app;
+mod pages;
+mod store;
+mod views;
+
+pub use app::App;
+pub use store::{OpenFile, Store, StoreError};
+pub use views::{
+    CaseFilter, CaseRow, Cursor, EventFilter, EventRow, FileKind, FileRow, KeyRow, NotAScope, Page,
+    PageRequest, RunDetail, RunDot, RunFilter, RunSummary, Scope, TestFilter, TestOverview,
+};
