@@ -4,6 +4,7 @@
 //! command that installs it: nothing here skips. All traffic stays on loopback, on Unix sockets, or inside a
 //! network namespace that was made for the test; only processes started here are ended.
 
+pub mod browser;
 pub mod engine;
 pub mod proxy;
 mod wait;
