@@ -4,12 +4,13 @@
 //! configuration file, never prints, and never knows a container engine: what a run was is told by its upload.
 
 mod app;
+mod blobs;
 mod pages;
 mod store;
 mod views;
 
 pub use app::App;
-pub use store::{OpenFile, Store, StoreError};
+pub use store::{NewKey, OpenError, OpenFile, Presented, PublishedEvents, Store, StoreError};
 pub use views::{
     CaseFilter, CaseRow, Cursor, EventFilter, EventRow, FileKind, FileRow, KeyRow, NotAScope, Page,
     PageRequest, RunDetail, RunDot, RunFilter, RunSummary, Scope, TestFilter, TestOverview,

@@ -58,6 +58,17 @@ pub struct Page<T> {
     pub next: Option<Cursor>,
 }
 
+impl<T> Page<T> {
+    /// Cuts what was read, one item more than asked for, to a page.
+    pub(crate) fn cut(mut items: Vec<T>, asked: &PageRequest, position: impl Fn(&T) -> Cursor) -> Self {
+        let size = usize::try_from(asked.size()).unwrap_or(usize::MAX);
+        let more = items.len() > size;
+        items.truncate(size);
+        let next = if more { items.last().map(position) } else { None };
+        Self { items, next }
+    }
+}
+
 impl<T> Default for Page<T> {
     fn default() -> Self {
         Self { items: Vec::new(), next: None }
