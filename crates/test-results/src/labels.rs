@@ -32,7 +32,7 @@ pub const EVENT_IMAGE: &str = "tugbot.event.image";
 pub const EVENT_HOST: &str = "tugbot.event.host";
 /// Runs the test after another one.
 pub const EVENT_AFTER: &str = "tugbot.event.after";
-/// Runs the test on CDEvents; the value is read by `CdFilter`.
+/// Runs the test on CDEvents; the value is read by [`crate::CdFilter`].
 pub const EVENT_CD: &str = "tugbot.event.cd";
 /// What happens when a trigger fires while a run is on.
 pub const OVERLAP: &str = "tugbot.overlap";

@@ -7,8 +7,9 @@
 pub mod event;
 pub mod labels;
 pub mod run;
+pub mod upload;
 
-pub use event::{CloudEvent, EventId};
+pub use event::{CdFilter, CloudEvent, EventId, UpstreamEvent};
 pub use run::{
     Case, CaseStatus, Cause, Ending, Failure, Outcome, RunId, State, TestName, Totals, TriggerKind,
 };
