@@ -1,0 +1,97 @@
+//! The house rules as code: arrows between crates, file headers and sizes, what a library must not do.
+//! Each rule is a pure function with tests that show it failing; only this file reads the tree.
+
+mod arrows;
+mod files;
+mod finding;
+mod lines;
+mod source;
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, bail};
+use cargo_metadata::MetadataCommand;
+use finding::Finding;
+use source::Source;
+
+/// Folders that hold the project's own text.
+const FOLDERS: [&str; 9] =
+    ["crates", "testkit", "xtask", "fuzz", "docs", "deploy", "examples", ".config", ".ci"];
+/// Kinds of files that are text a person wrote.
+const TEXT: [&str; 10] = ["rs", "md", "toml", "yaml", "yml", "sh", "html", "css", "js", "service"];
+
+/// Checks the whole workspace; an error lists every breach.
+pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+    let metadata = MetadataCommand::new()
+        .manifest_path(root.join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .context("cannot read the workspace's manifests")?;
+    let crates = arrows::crates(&metadata);
+    let mut found = arrows::forbidden_arrows(&crates);
+    found.extend(arrows::misplaced_dependencies(&crates));
+    let texts = texts(root)?;
+    for (path, text) in &texts {
+        found.extend(lines::machine_paths(path, text));
+        if path.ends_with(".rs") {
+            found.extend(rust_rules(&Source::new(path, text)));
+        }
+    }
+    if found.is_empty() {
+        println!("{} crates and {} files keep the house rules", crates.len(), texts.len());
+        return Ok(());
+    }
+    found.sort();
+    let list: String = found.iter().map(|finding| format!("\n  {finding}")).collect();
+    bail!("{} breaches of the house rules:{list}", found.len())
+}
+
+fn rust_rules(source: &Source) -> Vec<Finding> {
+    let mut found: Vec<Finding> =
+        [files::header(source), files::size(source), files::name(source)].into_iter().flatten().collect();
+    found.extend(lines::library_purity(source));
+    found.extend(lines::unfinished(source));
+    found
+}
+
+/// Every text file of the project, by its path from the root.
+fn texts(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let mut paths = Vec::new();
+    for entry in read_dir(root)? {
+        if entry.is_file() {
+            paths.push(entry);
+        }
+    }
+    for folder in FOLDERS.map(|folder| root.join(folder)) {
+        if folder.is_dir() {
+            walk(&folder, &mut paths)?;
+        }
+    }
+    paths.retain(|path| path.extension().is_some_and(|kind| TEXT.iter().any(|text| kind == *text)));
+    paths.sort();
+    let read = |path: &std::path::PathBuf| {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let relative = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+        Ok((relative, text))
+    };
+    paths.iter().map(read).collect()
+}
+
+fn walk(folder: &Path, found: &mut Vec<std::path::PathBuf>) -> anyhow::Result<()> {
+    for path in read_dir(folder)? {
+        let name = path.file_name().unwrap_or_default();
+        if path.is_dir() && !path.is_symlink() {
+            if !["target", "corpus", "artifacts", "proptest-regressions"].iter().any(|made| name == *made) {
+                walk(&path, found)?;
+            }
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read_dir(folder: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
