@@ -1,0 +1,8 @@
+//! The real binary against a real engine and a real service.
+
+mod burst;
+mod command_line;
+mod delivery;
+mod support;
+mod test_loop;
+mod up;
