@@ -52,8 +52,10 @@ pub(crate) fn run(root: &Path, args: &DistArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build(root: &Path) -> anyhow::Result<PathBuf> {
-    eprintln!("dist: building the static release (about ten minutes on two cores the first time)");
+/// Builds the file as it is shipped.
+pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
+    setup::cargo_tools::musl_target(root)?;
+    eprintln!("building the static release (about ten minutes on two cores the first time)");
     program::run(program::cargo(root).args([
         "build",
         "--locked",
@@ -158,7 +160,14 @@ fn report_start(binary: &Path) -> anyhow::Result<()> {
 /// Builds the image without a network: nothing but the base and the file goes in.
 fn image(root: &Path, folder: &Path, base: Option<&str>, reference: &str) -> anyhow::Result<()> {
     let context = tempfile::tempdir().context("cannot create a temporary folder")?;
-    copy(&folder.join("tugyard"), &context.path().join("tugyard"))?;
+    let (programs, state) = (context.path().join("bin"), context.path().join("state"));
+    for folder in [&programs, &state] {
+        fs::create_dir(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+    }
+    copy(&folder.join("tugyard"), &programs.join("tugyard"))?;
+    for link in LINKS {
+        symlink("tugyard", programs.join(link)).with_context(|| format!("cannot link `{link}`"))?;
+    }
     let mut command = program::docker(["build", "--network", "none", "--tag", reference, "--file"]);
     command.arg(root.join("deploy/Dockerfile"));
     if let Some(base) = base {

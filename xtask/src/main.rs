@@ -3,7 +3,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line's work is to print")]
 
+mod bench;
 mod check;
+mod demo;
 mod dist;
 mod elf;
 mod program;
@@ -42,6 +44,10 @@ enum Task {
     Audit,
     /// Writes docs/reference anew from the binary
     References,
+    /// Runs the main job with a real example and ends with a page to open
+    Demo(demo::DemoArgs),
+    /// Measures, and prints a table
+    Bench(bench::BenchArgs),
     /// Builds the release: one static file, completions, man pages, archive, and a container image
     Dist(dist::DistArgs),
 }
@@ -64,6 +70,8 @@ fn perform(task: Task, root: &Path) -> anyhow::Result<()> {
         Task::Check => check::run(root),
         Task::Audit => test::audit(root),
         Task::References => references::write(root),
+        Task::Demo(args) => demo::run(root, &args),
+        Task::Bench(args) => bench::run(root, &args),
         Task::Dist(args) => dist::run(root, &args),
     }
 }

@@ -21,12 +21,6 @@ const NOT_LIBRARIES: [&str; 3] = ["crates/tugyard", "testkit", "xtask"];
 /// Marks of work that is not done, or of tests that do not run.
 const UNFINISHED: [&str; 3] = ["todo!", "unimplemented!", "#[ignore"];
 
-/// Homes and work folders of single machines, cut in two so that this file passes its own rule.
-const MACHINE_PATHS: [[&str; 2]; 4] = [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/Us", "ers/"]];
-
-/// The one path of that kind in the seed's own example, which documentation and tests quote.
-const QUOTED_PATH: [&str; 2] = ["/ho", "me/misc"];
-
 /// Printing, exiting and reading the environment in a library.
 pub(crate) fn library_purity(source: &Source) -> Vec<Finding> {
     if NOT_LIBRARIES.contains(&source.folder()) || source.is_test_file() {
@@ -57,33 +51,25 @@ pub(crate) fn unfinished(source: &Source) -> Vec<Finding> {
     in_code.chain(in_comments).collect()
 }
 
-/// Paths that exist on one machine only, in any text file.
-pub(crate) fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
+/// Paths that exist on this machine only, in any text file: `here` names the checkout and the user's home.
+pub(crate) fn machine_paths(path: &str, text: &str, here: &[String]) -> Vec<Finding> {
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        for forbidden in MACHINE_PATHS.map(|parts| parts.concat()) {
-            let quoted = line.matches(&QUOTED_PATH.concat()).count();
-            let all = absolute(line, &forbidden);
-            if all > if forbidden.starts_with("/ho") { quoted } else { 0 } {
-                found.push(Finding::at_line(
-                    path,
-                    index + 1,
-                    format!("`{forbidden}` exists on one machine only"),
-                ));
-            }
+        for folder in here.iter().filter(|folder| names_path(line, folder)) {
+            found.push(Finding::at_line(path, index + 1, format!("`{folder}` exists on one machine only")));
         }
     }
     found
 }
 
-/// How often an absolute path begins with `prefix` in this line (and not merely contains it).
-fn absolute(line: &str, prefix: &str) -> usize {
-    line.match_indices(prefix)
-        .filter(|(at, _)| {
-            let before = line[..*at].chars().next_back();
-            !before.is_some_and(|c| c.is_alphanumeric() || "/._-}*>~".contains(c))
-        })
-        .count()
+/// Whether a line holds this absolute path or one below it, not one that merely contains the same letters.
+fn names_path(line: &str, folder: &str) -> bool {
+    line.match_indices(folder).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + folder.len()..].chars().next();
+        !before.is_some_and(|c| c.is_alphanumeric() || "/._-}*>~".contains(c))
+            && !after.is_some_and(|c| c.is_alphanumeric() || "._-".contains(c))
+    })
 }
 
 /// Whether a line names this item, not one whose name merely ends the same way.
@@ -146,22 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_one_machine_is_found() {
-        for parts in MACHINE_PATHS {
-            let text = format!("first\nsee {}someone/notes\n", parts.concat());
-            assert_eq!(places(&machine_paths("docs/a.md", &text)), ["docs/a.md:2"]);
-        }
+    fn a_path_of_this_machine_is_found() {
+        let here = ["/srv/checkout".to_owned(), "/home/ada".to_owned()];
+        let text = "first\nsee /srv/checkout/notes\nand `/home/ada`\n";
+        assert_eq!(places(&machine_paths("docs/a.md", text, &here)), ["docs/a.md:2", "docs/a.md:3"]);
     }
 
     #[test]
-    fn the_seeds_example_and_relative_paths_pass() {
-        let quoted = format!("tugbot watch --dir {}\n", QUOTED_PATH.concat());
-        assert_eq!(machine_paths("docs/a.md", &quoted), []);
-        let relative = format!(
-            "target{}x and https://example.org{}y\n",
-            MACHINE_PATHS[0].concat(),
-            MACHINE_PATHS[2].concat()
-        );
-        assert_eq!(machine_paths("docs/a.md", &relative), []);
+    fn other_and_relative_paths_pass() {
+        let here = ["/srv/checkout".to_owned(), "/root".to_owned()];
+        let text =
+            "/srv/checkout-2/a target/srv/checkout https://example.org/root/x /rootfs /home/misc/tests\n";
+        assert_eq!(machine_paths("docs/a.md", text, &here), []);
     }
 }

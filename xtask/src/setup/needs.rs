@@ -96,7 +96,7 @@ const NEEDS: &[Need] = &[
         sign: Sign::Program(&["musl-gcc"]),
         packages: &["musl-tools"],
         why: "links the release into one static file",
-        purposes: &[Purpose::Dist, Image, All],
+        purposes: &[Purpose::Dist, Image, Bench, All],
         runs_engine: false,
     },
 ];

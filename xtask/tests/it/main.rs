@@ -1,0 +1,4 @@
+//! The project's tasks against a real engine.
+
+mod demo;
+mod image;
