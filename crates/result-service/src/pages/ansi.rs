@@ -43,7 +43,8 @@ pub(super) fn numbered(bytes: &[u8], panel: &'static str, first: u64) -> Html {
             r##"<span class="line" id="{panel}-{number}"><a href="#{panel}-{number}" tabindex="-1" data-n="{number}"></a>"##
         );
         pen.write_line(line, &mut html);
-        html.push_str("</span>\n");
+        // Lines are blocks: no line end is needed between them.
+        html.push_str("</span>");
     }
     Html(html)
 }
@@ -268,7 +269,9 @@ impl<'a> Sequence<'a> {
             Some(']' | 'P' | 'X' | '^' | '_') => {
                 while let Some((at, character)) = characters.next() {
                     match character {
-                        '\u{7}' | '\u{9c}' => return Self { length: at + character.len_utf8(), colours: None },
+                        '\u{7}' | '\u{9c}' => {
+                            return Self { length: at + character.len_utf8(), colours: None };
+                        }
                         '\u{1b}' => {
                             let ends = text[at + 1..].starts_with('\\');
                             return Self { length: at + if ends { 2 } else { 0 }, colours: None };
@@ -325,7 +328,10 @@ mod tests {
 
     #[test]
     fn markup_is_text() {
-        check("<script>alert('x')</script> & \"", "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;");
+        check(
+            "<script>alert('x')</script> & \"",
+            "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;",
+        );
         check("\u{1b}[31m<b>\u{1b}[0m", r#"<span class="f1">&lt;b&gt;</span>"#);
     }
 
@@ -335,7 +341,10 @@ mod tests {
             "a\u{1b}[1;32mok\u{1b}[0m b \u{1b}[91;44mx",
             r#"a<span class="f2 bold">ok</span> b <span class="f9 b4">x</span>"#,
         );
-        check("\u{1b}[31mred\u{1b}[1mbold", r#"<span class="f1">red</span><span class="f1 bold">bold</span>"#);
+        check(
+            "\u{1b}[31mred\u{1b}[1mbold",
+            r#"<span class="f1">red</span><span class="f1 bold">bold</span>"#,
+        );
         check("\u{1b}[31m\u{1b}[mplain", "plain");
         check("\u{1b}[7minverse", r#"<span class="inv">inverse</span>"#);
         check("\u{1b}[31;7minverse", r#"<span class="b1">inverse</span>"#);
@@ -386,7 +395,9 @@ mod tests {
     fn lines_have_numbers_to_link_to() {
         let html = numbered(b"a\nb\n", "stdout", 7).to_string();
         assert_eq!(html.matches("<span class=\"line\"").count(), 2);
-        assert!(html.contains(r##"id="stdout-8"><a href="#stdout-8" tabindex="-1" data-n="8"></a>b</span>"##));
+        assert!(
+            html.contains(r##"id="stdout-8"><a href="#stdout-8" tabindex="-1" data-n="8"></a>b</span>"##)
+        );
         assert_eq!(numbered(b"", "stdout", 1).to_string().matches("line").count(), 1);
     }
 }

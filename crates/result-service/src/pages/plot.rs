@@ -23,6 +23,25 @@ pub(super) struct Bar {
     pub(super) title: String,
 }
 
+/// What the bars' marks mean.
+pub(super) const LEGEND: [(State, &str); 4] = [
+    (State::Passed, "passed"),
+    (State::Failed, "failed"),
+    (State::TimedOut, "timed out"),
+    (State::Lost, "lost"),
+];
+
+/// The path of the mark under a bar, centred at (x, y). It tells apart what did not pass without colour.
+pub(super) fn mark(state: &State, x: f64, y: f64) -> String {
+    let (left, top) = (tenth(x - 2.5), tenth(y - 2.5));
+    match state {
+        State::Passed => String::new(),
+        State::Failed => format!("M{left} {top}l5 5m0-5l-5 5"),
+        State::TimedOut => format!("M{left} {y}a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0-5 0"),
+        State::Lost => format!("M{left} {y}h5"),
+    }
+}
+
 /// The last runs of a test, oldest first, the newest at the right edge.
 pub(super) struct RunRow {
     pub(super) bars: Vec<Bar>,
@@ -82,9 +101,8 @@ impl Trend {
         if values.len() < 2 {
             return None;
         }
-        let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), &value| {
-            (low.min(value), high.max(value))
-        });
+        let (low, high) =
+            values.iter().fold((f64::MAX, f64::MIN), |(low, high), &value| (low.min(value), high.max(value)));
         // Noise of a few per cent must not look like a mountain range.
         let middle = f64::midpoint(low, high);
         let reach = ((high - low) / 2.0).max(middle * 0.15).max(f64::MIN_POSITIVE);
@@ -216,9 +234,37 @@ fn label(newest_first: &[RunDot]) -> String {
 /// The step between lines and the top of an axis that holds `longest`: two to five steps of a round size.
 fn scale(longest: f64) -> (f64, f64) {
     const ROUND: [f64; 31] = [
-        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0,
-        300.0, 600.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0, 43_200.0, 86_400.0, 172_800.0,
-        432_000.0, 864_000.0, 8_640_000.0,
+        0.001,
+        0.002,
+        0.005,
+        0.01,
+        0.02,
+        0.05,
+        0.1,
+        0.2,
+        0.5,
+        1.0,
+        2.0,
+        5.0,
+        10.0,
+        15.0,
+        30.0,
+        60.0,
+        120.0,
+        300.0,
+        600.0,
+        900.0,
+        1_800.0,
+        3_600.0,
+        7_200.0,
+        14_400.0,
+        21_600.0,
+        43_200.0,
+        86_400.0,
+        172_800.0,
+        432_000.0,
+        864_000.0,
+        8_640_000.0,
     ];
     let step = ROUND.into_iter().find(|step| longest <= step * 4.0).unwrap_or(longest / 4.0);
     (step, step * (longest / step).ceil().max(1.0))
@@ -331,7 +377,8 @@ mod tests {
 
     #[test]
     fn axes_have_round_steps() {
-        for (longest, step, top) in [(0.0, 0.001, 0.001), (3.2, 1.0, 4.0), (47.0, 15.0, 60.0), (100.0, 30.0, 120.0)]
+        for (longest, step, top) in
+            [(0.0, 0.001, 0.001), (3.2, 1.0, 4.0), (47.0, 15.0, 60.0), (100.0, 30.0, 120.0)]
         {
             assert_eq!(scale(longest), (step, top), "{longest} s");
         }

@@ -32,11 +32,7 @@ pub(super) fn utc(at: Timestamp) -> Utc {
 impl fmt::Display for Ago {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (machine, exact) = (machine_time(self.at), exact_time(self.at));
-        write!(
-            f,
-            r#"<time datetime="{machine}" title="{exact}" data-ago>{}</time>"#,
-            age(self.at, self.now)
-        )
+        write!(f, r#"<time datetime="{machine}" title="{exact}" data-ago>{}</time>"#, age(self.at, self.now))
     }
 }
 

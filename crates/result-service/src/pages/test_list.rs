@@ -1,0 +1,198 @@
+//! `/`: all tests with their last runs.
+
+use askama::Template;
+use axum::{extract::State as Shared, response::Response};
+use serde::{Deserialize, Serialize};
+use test_results::State;
+
+use super::{
+    layout::{self, Frame, Section},
+    plot::{self, RunRow, Trend},
+    reply::{View, Wanted},
+    state_named, wording,
+};
+use crate::{
+    app::App,
+    http::{extract::Params, problem::Problem},
+    store::Store,
+    views::{Cursor, Page, PageRequest, TestFilter, TestOverview},
+};
+
+/// Tests on a page.
+const TESTS: u32 = 100;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    q: String,
+    state: String,
+    after: Option<Cursor>,
+}
+
+/// How many tests are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Counts {
+    tests: u64,
+    passed: u64,
+    failed: u64,
+    timed_out: u64,
+    lost: u64,
+}
+
+impl Counts {
+    fn add(&mut self, state: Option<State>) {
+        self.tests += 1;
+        match state {
+            Some(State::Passed) => self.passed += 1,
+            Some(State::Failed) => self.failed += 1,
+            Some(State::TimedOut) => self.timed_out += 1,
+            Some(State::Lost) => self.lost += 1,
+            None => {}
+        }
+    }
+}
+
+/// The tests, and how many there are in which state.
+#[derive(Debug, Serialize)]
+pub(super) struct TestList {
+    search: String,
+    state: Option<State>,
+    counts: Counts,
+    #[serde(flatten)]
+    tests: Page<TestOverview>,
+    #[serde(skip)]
+    further: bool,
+    #[serde(skip)]
+    stream_from: u64,
+}
+
+pub(super) async fn get(
+    Shared(app): Shared<App>,
+    wanted: Wanted,
+    Params(asked): Params<Asked>,
+) -> Result<Response, Problem> {
+    wanted.answer(Section::Tests, read(app.store(), asked).await?)
+}
+
+async fn read(store: &Store, asked: Asked) -> Result<TestList, Problem> {
+    let search = asked.q.trim().to_owned();
+    let state = state_named(&asked.state)?;
+    // The stream's position is read first: what arrives meanwhile is then shown twice rather than never.
+    let stream_from = *store.newest_event().borrow();
+    let counts = count(store, &search).await?;
+    let filter = TestFilter { search: Some(search.clone()).filter(|search| !search.is_empty()), state };
+    let further = asked.after.is_some();
+    let mut tests = store.tests(&filter, &PageRequest { after: asked.after, limit: TESTS }).await?;
+    if !further && tests.next.is_none() {
+        // All of them fit: what needs attention comes first.
+        tests.items.sort_by_key(|test| (urgency(test), test.last.first().is_none()));
+    }
+    Ok(TestList { search, state, counts, tests, further, stream_from })
+}
+
+async fn count(store: &Store, search: &str) -> Result<Counts, Problem> {
+    let filter = TestFilter { search: Some(search.to_owned()), state: None };
+    let mut counts = Counts::default();
+    let mut after = None;
+    loop {
+        let page = store.tests(&filter, &PageRequest { after, limit: PageRequest::MOST }).await?;
+        for test in &page.items {
+            counts.add(test.last.first().map(|run| run.state));
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(counts),
+        }
+    }
+}
+
+fn urgency(test: &TestOverview) -> u8 {
+    match test.last.first().map(|run| run.state) {
+        Some(State::Failed | State::TimedOut) => 0,
+        Some(State::Lost) => 1,
+        Some(State::Passed) | None => 2,
+    }
+}
+
+/// A choice among states, with its number.
+struct Choice {
+    word: &'static str,
+    title: &'static str,
+    number: String,
+    link: String,
+    chosen: bool,
+}
+
+/// A test as the page shows it.
+struct Line<'a> {
+    test: &'a TestOverview,
+    link: String,
+    state: Option<&'static str>,
+    row: RunRow,
+    trend: Option<Trend>,
+    duration: Option<String>,
+    passed: usize,
+    percent: usize,
+}
+
+impl<'a> Line<'a> {
+    fn new(test: &'a TestOverview) -> Self {
+        let passed = plot::passed(&test.last);
+        let newest = test.last.first();
+        Self {
+            test,
+            link: layout::test_path(&test.name.0),
+            state: newest.map(|run| run.state.as_str()),
+            row: RunRow::new(&test.last),
+            trend: Trend::new(&test.last),
+            duration: newest.and_then(|run| run.seconds).map(wording::duration),
+            passed,
+            percent: wording::percent(passed, test.last.len()),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "tests.html")]
+struct Document<'a> {
+    frame: Frame,
+    view: &'a TestList,
+    choices: Vec<Choice>,
+    lines: Vec<Line<'a>>,
+    next: Option<String>,
+    first: String,
+    any_runs: u64,
+}
+
+impl View for TestList {
+    fn html(&self, frame: Frame) -> askama::Result<String> {
+        let state = self.state.map_or("", State::as_str);
+        let counts = &self.counts;
+        let choice = |word, title, number| Choice {
+            word,
+            title,
+            number: wording::thousands(number),
+            link: layout::link("/", &[("q", &self.search), ("state", word)]),
+            chosen: state == word,
+        };
+        let choices = vec![
+            choice("", "All", counts.tests),
+            choice("passed", "Passed", counts.passed),
+            choice("failed", "Failed", counts.failed),
+            choice("timed-out", "Timed out", counts.timed_out),
+            choice("lost", "Lost", counts.lost),
+        ];
+        let here =
+            |after: &str| layout::link("/", &[("q", &self.search), ("state", state), ("after", after)]);
+        Document {
+            frame,
+            view: self,
+            choices,
+            lines: self.tests.items.iter().map(Line::new).collect(),
+            next: self.tests.next.as_ref().map(|next| here(&next.0)),
+            first: here(""),
+            any_runs: self.tests.items.iter().map(|test| test.runs).sum(),
+        }
+        .render()
+    }
+}
