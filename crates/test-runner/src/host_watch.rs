@@ -1,8 +1,9 @@
 //! Tells what changed on a host: packages, kernels, configuration files.
 //!
-//! Reads one snapshot, waits for inotify to say that something moved, waits until it is quiet again, reads the
-//! next snapshot and reports the difference. Never runs a package manager, never writes, never follows a link out
-//! of the root that it was given (`/host` in a container), and never decides which test a change concerns.
+//! Reads one snapshot, waits for inotify to say that something moved, waits until it is quiet again, reads
+//! the next snapshot and reports the difference. Never runs a package manager, never writes, never follows a
+//! link out of the root that it was given (`/host` in a container), and never decides which test a change
+//! concerns.
 
 mod config_glob;
 mod databases;
@@ -31,7 +32,8 @@ use scan::Scanner;
 use snapshot::{Areas, Snapshot};
 use watches::{Synced, Watches};
 
-/// How long nothing may have moved before a snapshot is taken: a package manager writes and renames in bursts.
+/// How long nothing may have moved before a snapshot is taken: a package manager writes and renames in
+/// bursts.
 const QUIET_FOR: Duration = Duration::from_millis(500);
 /// How long a burst may last before a snapshot is taken in its midst.
 const AT_THE_LATEST: Duration = Duration::from_secs(5);

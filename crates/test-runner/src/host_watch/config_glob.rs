@@ -12,9 +12,9 @@ const META: [char; 5] = ['*', '?', '[', '{', '\\'];
 
 /// A pattern of configuration files, absolute on the host.
 ///
-/// `*`, `?` and `[a-z]` stay within one directory, `**` spans any number of them, `{a,b}` is either. A path without any
-/// of these is a file, or a directory with all that is in it. Links to files are followed; links to directories only where
-/// the pattern spells them out.
+/// `*`, `?` and `[a-z]` stay within one directory, `**` spans any number of them, `{a,b}` is either. A path
+/// without any of these is a file, or a directory with all that is in it. Links to files are followed; links
+/// to directories only where the pattern spells them out.
 #[derive(Clone, Debug)]
 pub struct ConfigGlob {
     text: String,

@@ -1,5 +1,5 @@
-//! Reads the package databases of dpkg and apk, one line at a time and under limits. Never writes, never judges
-//! versions: which of two is newer is the package manager's business.
+//! Reads the package databases of dpkg and apk, one line at a time and under limits. Never writes, never
+//! judges versions: which of two is newer is the package manager's business.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,8 +36,8 @@ pub(super) struct Packages {
 }
 
 impl Packages {
-    /// Takes over from an earlier reading what is neither there nor gone now, so that an upgrade under way does not look like
-    /// a removal followed by an installation.
+    /// Takes over from an earlier reading what is neither there nor gone now, so that an upgrade under way
+    /// does not look like a removal followed by an installation.
     pub(super) fn settle(mut self, before: Option<&Self>) -> Self {
         for id in std::mem::take(&mut self.in_transit) {
             if let Some(version) = before.and_then(|before| before.installed.get(&id)) {

@@ -1,5 +1,5 @@
-//! Finds what a path means inside another root: a link on a mounted host must not lead into our own file system.
-//! Looks names up only; it never opens a file.
+//! Finds what a path means inside another root: a link on a mounted host must not lead into our own file
+//! system. Looks names up only; it never opens a file.
 
 use std::{
     collections::VecDeque,
@@ -16,8 +16,8 @@ const MOST_LINKS: usize = 40;
 pub(super) struct Found {
     /// The real path in our own file system, without links below the root; `None` when there is nothing.
     pub(super) real: Option<PathBuf>,
-    /// The directory entries on which this answer hangs: each link on the way, then the entry itself or the first
-    /// one that is missing. A change of one of them may change the answer.
+    /// The directory entries on which this answer hangs: each link on the way, then the entry itself or the
+    /// first one that is missing. A change of one of them may change the answer.
     pub(super) hinges: Vec<(PathBuf, OsString)>,
 }
 

@@ -1,5 +1,5 @@
-//! Reads a host's packages, kernels and configuration files from disk, and says which directories would have to be
-//! watched to notice a change. Blocking; reads only; opens nothing but regular files.
+//! Reads a host's packages, kernels and configuration files from disk, and says which directories would have
+//! to be watched to notice a change. Blocking; reads only; opens nothing but regular files.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -249,7 +249,8 @@ impl Scanner {
     }
 
     fn finish(&mut self, files: BTreeMap<PathBuf, blake3::Hash>) -> BTreeMap<PathBuf, blake3::Hash> {
-        // Digests of kernels and databases are few; those of configuration files that are gone are dropped here.
+        // Digests of kernels and databases are few; those of configuration files that are gone are dropped
+        // here.
         let (round, few) = (self.round, 1000);
         if self.known.len() > files.len() + few {
             self.known.retain(|_, known| known.round == round);
@@ -266,8 +267,8 @@ impl Scanner {
         }
     }
 
-    /// The digest of a regular file; `None` for anything else. A file that cannot be read keeps its last digest: that it
-    /// is unreadable says nothing about its content.
+    /// The digest of a regular file; `None` for anything else. A file that cannot be read keeps its last
+    /// digest: that it is unreadable says nothing about its content.
     fn digest(&mut self, real: &Path) -> Option<blake3::Hash> {
         let round = self.round;
         let known = self.known.get_mut(real);

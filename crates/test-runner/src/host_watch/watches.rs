@@ -18,8 +18,8 @@ pub(super) enum Care {
     Entry(OsString),
     /// All entries.
     AnyEntry,
-    /// All coming and going (a link may swing anywhere), and the content of files that match a pattern. Holds the host's
-    /// own name of the directory.
+    /// All coming and going (a link may swing anywhere), and the content of files that match a pattern. Holds
+    /// the host's own name of the directory.
     Config(PathBuf),
 }
 
