@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Longer lines are cut: a name or version never comes near, a description may.
-const LONGEST_LINE: u64 = 16 * 1024;
+const LONGEST_LINE: u16 = 16 * 1024;
 /// No host has more; a broken database may.
 const MOST_PACKAGES: usize = 500_000;
 
@@ -130,7 +130,7 @@ fn read_paragraphs(mut database: impl BufRead, field: impl Fn(&mut Paragraph, &s
 /// Reads a line without its end, cut to a limit. `false` when the input is at its end: `line` is empty then.
 fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
-    let read = input.by_ref().take(LONGEST_LINE).read_until(b'\n', line)?;
+    let read = input.by_ref().take(LONGEST_LINE.into()).read_until(b'\n', line)?;
     if read == 0 {
         return Ok(false);
     }
@@ -234,7 +234,7 @@ Version: 1";
     #[test]
     fn endless_lines_and_odd_bytes_do_no_harm() {
         let mut database = b"Package: a\nDescription: ".to_vec();
-        database.extend(std::iter::repeat_n(b'x', 3 * LONGEST_LINE as usize));
+        database.extend(std::iter::repeat_n(b'x', 3 * usize::from(LONGEST_LINE)));
         database
             .extend(b"\nVersion: 1\xff\r\nArchitecture: all\r\n\r\n\n\nno colon\nPackage: b\nVersion: 2\n");
         let packages = read_dpkg(&database[..]).unwrap();

@@ -1,4 +1,5 @@
 //! Where events come from and go to: the host, images, webhooks, the result service.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
 mod event_sender;
 mod host_watch;
