@@ -109,6 +109,10 @@ impl Text {
         self.cut = true;
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.kept.is_empty() && !self.cut
     }

@@ -66,6 +66,7 @@ pub(crate) struct BoundedXml<R> {
     raw: Box<[u8]>,
     filled: Range<usize>,
     source_ended: bool,
+    failed: Option<io::Error>,
     decoded: Box<[u8]>,
     /// Everything has been decoded; the decoder must not be used again.
     done: bool,
@@ -92,6 +93,7 @@ impl<R: Read> BoundedXml<R> {
             raw: vec![0; RAW].into_boxed_slice(),
             filled: 0..0,
             source_ended: false,
+            failed: None,
             decoded: vec![0; RAW * 3].into_boxed_slice(),
             done: false,
             out: Vec::new(),
@@ -125,10 +127,13 @@ impl<R: Read> BoundedXml<R> {
         self.line += self.dropped.drain(..).map(|(_, lines)| lines).sum::<u64>();
         while self.out.is_empty() && !self.done && self.fault.is_none() {
             if self.decoder.is_none() {
-                self.choose_decoder()?;
+                self.choose_decoder();
                 continue;
             }
             if self.filled.is_empty() && !self.source_ended {
+                if let Some(error) = self.failed.take() {
+                    return Err(error);
+                }
                 let count = read_once(&mut self.source, &mut self.raw)?;
                 self.filled = 0..count;
                 self.source_ended = count == 0;
@@ -151,11 +156,19 @@ impl<R: Read> BoundedXml<R> {
     }
 
     /// Finds the encoding by the byte order mark, the zero bytes of UTF-16, or the declaration.
-    fn choose_decoder(&mut self) -> io::Result<()> {
+    fn choose_decoder(&mut self) {
         while self.filled.end < HEAD && !self.source_ended {
-            let count = read_once(&mut self.source, &mut self.raw[self.filled.end..HEAD])?;
-            self.filled.end += count;
-            self.source_ended = count == 0;
+            match read_once(&mut self.source, &mut self.raw[self.filled.end..HEAD]) {
+                Ok(count) => {
+                    self.filled.end += count;
+                    self.source_ended = count == 0;
+                }
+                // What came before it is read first.
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
         }
         let head = &self.raw[..self.filled.end];
         let marked = Encoding::for_bom(head).map(|(encoding, _)| encoding);
@@ -172,13 +185,12 @@ impl<R: Read> BoundedXml<R> {
                     None => {
                         let label = String::from_utf8_lossy(&label[..label.len().min(64)]).into_owned();
                         self.fault = Some(XmlFault::Encoding { label });
-                        return Ok(());
+                        return;
                     }
                 },
             },
         };
         self.decoder = Some(encoding.new_decoder_with_bom_removal());
-        Ok(())
     }
 
     fn filter(&mut self, decoded: &[u8]) {

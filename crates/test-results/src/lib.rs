@@ -9,7 +9,9 @@ mod bounded_xml;
 pub mod event;
 pub mod junit;
 pub mod labels;
+pub mod recognise;
 pub mod run;
+pub mod subunit;
 pub mod tap;
 pub mod upload;
 

@@ -2,6 +2,7 @@
 
 mod junit;
 mod memory;
+mod subunit;
 mod tap;
 
 use std::ops::ControlFlow;
