@@ -87,7 +87,7 @@ impl ImageWatch {
         }
         self.failing.retain(|reference, _| tests.contains_key(reference.as_str()));
         if self.pull {
-            self.pull_all(tests.keys().copied()).await;
+            self.pull_all(tests.keys().map(|reference| (*reference).to_owned()).collect()).await;
         }
         let mut newer = Vec::new();
         for (reference, images) in tests {
@@ -142,23 +142,27 @@ impl ImageWatch {
         }
     }
 
-    async fn pull_all(&mut self, references: impl Iterator<Item = &str>) {
+    /// Takes its references as owned, so that a poll can be a task of its own.
+    async fn pull_all(&mut self, mut references: Vec<String>) {
         let now = Instant::now();
-        let due = references
-            .filter(|reference| self.failing.get(*reference).is_none_or(|failing| failing.not_before <= now));
-        let engine = &self.engine;
-        let pulls = due.map(|reference| async move {
-            (reference, engine.pull(reference).try_for_each(|_| std::future::ready(Ok(()))).await)
+        references
+            .retain(|reference| self.failing.get(reference).is_none_or(|failing| failing.not_before <= now));
+        let pulls = references.into_iter().map(|reference| {
+            let engine = self.engine.clone();
+            async move {
+                let outcome = engine.pull(&reference).try_for_each(|_| std::future::ready(Ok(()))).await;
+                (reference, outcome)
+            }
         });
         let pulled: Vec<_> = stream::iter(pulls).buffer_unordered(PULLS_AT_A_TIME).collect().await;
         for (reference, outcome) in pulled {
             match outcome {
                 Ok(()) => {
-                    if self.failing.remove(reference).is_some() {
+                    if self.failing.remove(&reference).is_some() {
                         info!(image = reference, "image {reference} can be pulled again");
                     }
                 }
-                Err(error) => self.failed(reference, &error),
+                Err(error) => self.failed(&reference, &error),
             }
         }
     }

@@ -72,12 +72,9 @@ pub enum BadWebhook {
 }
 
 impl WebhookTarget {
-    /// A webhook at an HTTP URL.
-    pub fn new(url: Url, format: WebhookFormat) -> Result<Self, BadWebhook> {
-        match url.scheme() {
-            "http" | "https" => Ok(Self { url, format }),
-            _ => Err(BadWebhook::NotHttp { number: 1 }),
-        }
+    /// A webhook at an HTTP URL; `tugbot+` or `cloudevents+` in front of its scheme wins over `format`.
+    pub fn new(url: &Url, format: WebhookFormat) -> Result<Self, BadWebhook> {
+        Self::parse(url.as_str(), format, 1)
     }
 
     /// Reads a list as `TUGBOT_WEBHOOKS` and `--webhook` have it: URLs with `;` between them. `tugbot+` or
@@ -93,7 +90,10 @@ impl WebhookTarget {
             .find_map(|(prefix, format)| Some((text.strip_prefix(prefix)?, *format)));
         let (text, format) = chosen.unwrap_or((text, format));
         let url = Url::parse(text).map_err(|source| BadWebhook::NotAUrl { number, source })?;
-        Self::new(url, format).map_err(|_| BadWebhook::NotHttp { number })
+        match url.scheme() {
+            "http" | "https" => Ok(Self { url, format }),
+            _ => Err(BadWebhook::NotHttp { number }),
+        }
     }
 
     /// The form of its events.
@@ -271,6 +271,15 @@ mod tests {
             [("http://a/x?y=1", Tugbot), ("https://b/", CloudEvents), ("http://u:p@c:81/%3B", Tugbot)];
         assert_eq!(targets, expected.map(|(url, format)| (url.to_owned(), format)));
         assert!(list(" ; ").is_empty());
+    }
+
+    #[test]
+    fn a_single_url_may_choose_its_form_too() {
+        let new = |url: &str| WebhookTarget::new(&Url::parse(url).unwrap(), WebhookFormat::CloudEvents);
+        assert_eq!(new("tugbot+https://h/x?y").unwrap().url.as_str(), "https://h/x?y");
+        assert_eq!(new("tugbot+https://h/x?y").unwrap().format(), WebhookFormat::Tugbot);
+        assert_eq!(new("http://h").unwrap().format(), WebhookFormat::CloudEvents);
+        assert!(matches!(new("file:///etc/passwd"), Err(BadWebhook::NotHttp { .. })));
     }
 
     #[test]

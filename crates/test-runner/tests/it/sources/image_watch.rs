@@ -95,7 +95,9 @@ async fn a_second_version_of_a_tag_is_pulled_and_told_to_each_test_that_uses_it(
     let (old, new) = machine.published_twice(&reference);
     let mut watch = ImageWatch::new(machine.engine().await, true);
     let both = [watched("a", &reference, &old), watched("b", &reference, &old)];
-    let found = watch.poll(&both).await;
+    // As a runner does: in a task of its own.
+    let polling = tokio::spawn(async move { (watch.poll(&both).await, watch) });
+    let (found, mut watch) = polling.await.unwrap();
     assert_eq!(found, [newer("a", &reference, &old, &new), newer("b", &reference, &old, &new)]);
     assert!(watch.poll(&[watched("a", &reference, &new)]).await.is_empty(), "told once");
 }

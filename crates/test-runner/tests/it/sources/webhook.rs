@@ -25,7 +25,8 @@ fn quick() -> WebhookLimits {
 }
 
 fn targets(receivers: &[&Receiver]) -> Vec<WebhookTarget> {
-    let target = |receiver: &&Receiver| WebhookTarget::new(receiver.url("/hook"), WebhookFormat::CloudEvents);
+    let target =
+        |receiver: &&Receiver| WebhookTarget::new(&receiver.url("/hook"), WebhookFormat::CloudEvents);
     receivers.iter().map(target).collect::<Result<_, _>>().unwrap()
 }
 
