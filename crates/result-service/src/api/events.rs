@@ -41,7 +41,7 @@ pub(super) struct Taken {
 
 /// Takes events: a CloudEvent, a batch of them, or one in upstream's form.
 #[utoipa::path(
-    post, path = "/events", tag = "intake",
+    post, path = "/events", tag = "intake", operation_id = "postEvents",
     request_body(
         content((Object = "application/cloudevents+json"), (Vec<Object> = "application/cloudevents-batch+json"),
             (Object = "application/json")),
@@ -139,7 +139,7 @@ pub(super) struct EventsQuery {
 }
 
 /// Events, the newest first.
-#[utoipa::path(get, path = "/api/v1/events", tag = "read", params(EventsQuery, Paging), responses(
+#[utoipa::path(get, path = "/api/v1/events", tag = "read", operation_id = "listEvents", params(EventsQuery, Paging), responses(
     (status = 200, body = Page<EventRow>),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
 ))]

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Deserialize;
 use test_results::RunId;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
@@ -17,6 +17,12 @@ use crate::{
         problem::Problem,
     },
 };
+
+/// The bytes of a body, for the OpenAPI document.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "describes a body; never constructed")]
+pub(super) struct Bytes(Vec<u8>);
 
 /// How a file is wanted.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -29,10 +35,10 @@ pub(super) struct DownloadQuery {
 
 /// The contents of one file of a run.
 #[utoipa::path(
-    get, path = "/api/v1/runs/{id}/files/{*path}", tag = "read",
+    get, path = "/api/v1/runs/{id}/files/{*path}", tag = "read", operation_id = "downloadFile",
     params(("id" = String, Path), ("path" = String, Path, description = "May have slashes"), DownloadQuery),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, body = Bytes, content_type = "application/octet-stream"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     )
 )]

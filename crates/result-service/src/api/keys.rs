@@ -48,7 +48,7 @@ pub(super) struct Made {
 }
 
 /// All keys, without their secrets.
-#[utoipa::path(get, path = "/api/v1/keys", tag = "admin", responses(
+#[utoipa::path(get, path = "/api/v1/keys", tag = "admin", operation_id = "listKeys", responses(
     (status = 200, body = Keys),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
 ), security(("bearer" = ["admin"]), ("header" = ["admin"])))]
@@ -57,7 +57,7 @@ pub(super) async fn list(State(app): State<App>, _: Admin) -> Result<Json<Keys>,
 }
 
 /// Makes a key. The answer is the only place where it is ever shown.
-#[utoipa::path(post, path = "/api/v1/keys", tag = "admin", request_body = Wanted, responses(
+#[utoipa::path(post, path = "/api/v1/keys", tag = "admin", operation_id = "createKey", request_body = Wanted, responses(
     (status = 201, body = Made),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
 ), security(("bearer" = ["admin"]), ("header" = ["admin"])))]
@@ -83,7 +83,7 @@ pub(super) async fn create(
 }
 
 /// Revokes a key for good.
-#[utoipa::path(delete, path = "/api/v1/keys/{id}", tag = "admin", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, path = "/api/v1/keys/{id}", tag = "admin", operation_id = "revokeKey", params(("id" = String, Path)), responses(
     (status = 204),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
 ), security(("bearer" = ["admin"]), ("header" = ["admin"])))]

@@ -96,10 +96,10 @@ pub(super) struct Receipt {
 /// The archive may have `container_info/inspect.json`, `container_info/engine.json`, `console_output/stdout.log`,
 /// `console_output/stderr.log` and anything under `results/`. Reports in it (JUnit, TAP, subunit) are recognised.
 #[utoipa::path(
-    post, path = "/results", tag = "intake",
+    post, path = "/results", tag = "intake", operation_id = "postResult",
     params(ResultQuery, ("Idempotency-Key" = Option<String>, Header,
         description = "A repetition with the same key stores nothing and answers 200")),
-    request_body(content((Vec<u8> = "application/gzip"), (Object = "application/json"))),
+    request_body(content((super::files::Bytes = "application/gzip"), (Object = "application/json"))),
     responses(
         (status = 201, description = "Stored", body = Receipt),
         (status = 200, description = "Was stored before, with the same idempotency key", body = Receipt),

@@ -39,7 +39,7 @@ pub(super) struct RunsQuery {
 }
 
 /// Runs, newest first.
-#[utoipa::path(get, path = "/api/v1/runs", tag = "read", params(RunsQuery, Paging), responses(
+#[utoipa::path(get, path = "/api/v1/runs", tag = "read", operation_id = "listRuns", params(RunsQuery, Paging), responses(
     (status = 200, body = Page<RunSummary>),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -61,7 +61,7 @@ pub(super) async fn list(
 }
 
 /// One run.
-#[utoipa::path(get, path = "/api/v1/runs/{id}", tag = "read", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/runs/{id}", tag = "read", operation_id = "showRun", params(("id" = String, Path)), responses(
     (status = 200, body = RunDetail),
     (status = 404, body = Problem, content_type = "application/problem+json"),
 ))]
@@ -101,7 +101,7 @@ impl CasesQuery {
 
 /// The cases of a run, in the order in which they were reported.
 #[utoipa::path(
-    get, path = "/api/v1/runs/{id}/cases", tag = "read",
+    get, path = "/api/v1/runs/{id}/cases", tag = "read", operation_id = "listCases",
     params(("id" = String, Path), CasesQuery, Paging),
     responses(
         (status = 200, body = Page<CaseRow>),
@@ -122,7 +122,7 @@ pub(super) async fn cases(
 
 /// The files of a run, by path.
 #[utoipa::path(
-    get, path = "/api/v1/runs/{id}/files", tag = "read",
+    get, path = "/api/v1/runs/{id}/files", tag = "read", operation_id = "listFiles",
     params(("id" = String, Path), Paging),
     responses(
         (status = 200, body = Page<FileRow>),

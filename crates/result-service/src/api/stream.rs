@@ -50,7 +50,7 @@ pub(super) struct StreamQuery {
 /// Events as they arrive: messages `cloudevent`, whose `id` is the sequence and whose `data` is the CloudEvent.
 /// `Last-Event-ID` or `after` resume without a gap.
 #[utoipa::path(
-    get, path = "/api/v1/stream", tag = "read",
+    get, path = "/api/v1/stream", tag = "read", operation_id = "streamEvents",
     params(StreamQuery, ("Last-Event-ID" = Option<u64>, Header, description = "As `after`; browsers send it")),
     responses(
         (status = 200, content_type = "text/event-stream", body = String),

@@ -34,7 +34,7 @@ pub(super) struct TestsQuery {
 }
 
 /// Tests by name, each with its newest runs.
-#[utoipa::path(get, path = "/api/v1/tests", tag = "read", params(TestsQuery, Paging), responses(
+#[utoipa::path(get, path = "/api/v1/tests", tag = "read", operation_id = "listTests", params(TestsQuery, Paging), responses(
     (status = 200, body = Page<TestOverview>),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -49,7 +49,7 @@ pub(super) async fn list(
 }
 
 /// One test with its newest runs.
-#[utoipa::path(get, path = "/api/v1/tests/{name}", tag = "read", params(("name" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/tests/{name}", tag = "read", operation_id = "showTest", params(("name" = String, Path)), responses(
     (status = 200, body = TestOverview),
     (status = 404, body = Problem, content_type = "application/problem+json"),
 ))]
@@ -71,7 +71,7 @@ pub(crate) struct Requested {
 
 /// Asks every runner that listens for a run of this test.
 #[utoipa::path(
-    post, path = "/api/v1/tests/{name}/run", tag = "intake", params(("name" = String, Path)),
+    post, path = "/api/v1/tests/{name}/run", tag = "intake", operation_id = "requestRun", params(("name" = String, Path)),
     responses(
         (status = 202, body = Requested),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),

@@ -216,6 +216,6 @@ mod tests {
             message(json!({"FinishedAt": "soon"})),
             "`FinishedAt` is `soon`, which is not a time in RFC 3339"
         );
-        assert!(matches!(read(b"[]"), Err(JsonFormError::Json(_))));
+        assert!(matches!(read(b"7"), Err(JsonFormError::Json(_))));
     }
 }

@@ -233,5 +233,13 @@ fn the_description_of_the_api_is_checked_in() {
     {
         assert!(document["paths"][path].is_object(), "{path} is missing");
     }
+    let operations = document["paths"].as_object().expect("paths").values();
+    let operations = operations.flat_map(|path| path.as_object().expect("operations").values());
+    let mut ids: Vec<_> =
+        operations.map(|operation| operation["operationId"].as_str().expect("an id")).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "an operation's id must be unique: {ids:?}");
     assert_eq!(document["paths"]["/results"]["post"]["parameters"][2]["name"], json!("docker.imagename"));
 }
