@@ -2,12 +2,17 @@
 //! Each rule is a pure function with tests that show it failing; only this file reads the tree.
 
 mod arrows;
+mod docs;
 mod files;
 mod finding;
 mod lines;
 mod source;
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
 use cargo_metadata::MetadataCommand;
@@ -30,12 +35,16 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let crates = arrows::crates(&metadata);
     let mut found = arrows::forbidden_arrows(&crates);
     found.extend(arrows::misplaced_dependencies(&crates));
-    let texts = texts(root)?;
+    let paths = paths(root)?;
+    let texts = texts(root, &paths)?;
+    let names: BTreeSet<String> = paths.iter().map(|path| relative(root, path)).collect();
     let here = here(root);
     for (path, text) in &texts {
         found.extend(lines::machine_paths(path, text, &here));
         if path.ends_with(".rs") {
             found.extend(rust_rules(&Source::new(path, text)));
+        } else if path.ends_with(".md") {
+            found.extend(docs::dangling(path, text, &names));
         }
     }
     if found.is_empty() {
@@ -62,30 +71,34 @@ fn rust_rules(source: &Source) -> Vec<Finding> {
     found
 }
 
-/// Every text file of the project, by its path from the root.
-fn texts(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let mut paths = Vec::new();
-    for entry in read_dir(root)? {
-        if entry.is_file() {
-            paths.push(entry);
-        }
-    }
+/// Every file of the project.
+fn paths(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut paths: Vec<PathBuf> = read_dir(root)?.into_iter().filter(|path| path.is_file()).collect();
     for folder in FOLDERS.map(|folder| root.join(folder)) {
         if folder.is_dir() {
             walk(&folder, &mut paths)?;
         }
     }
-    paths.retain(|path| path.extension().is_some_and(|kind| TEXT.iter().any(|text| kind == *text)));
     paths.sort();
-    let read = |path: &std::path::PathBuf| {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        let relative = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
-        Ok((relative, text))
-    };
-    paths.iter().map(read).collect()
+    Ok(paths)
 }
 
-fn walk(folder: &Path, found: &mut Vec<std::path::PathBuf>) -> anyhow::Result<()> {
+/// The text files among these, by their path from the root.
+fn texts(root: &Path, paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
+    let is_text =
+        |path: &&PathBuf| path.extension().is_some_and(|kind| TEXT.iter().any(|text| kind == *text));
+    let read = |path: &PathBuf| {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        Ok((relative(root, path), text))
+    };
+    paths.iter().filter(is_text).map(read).collect()
+}
+
+fn relative(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for path in read_dir(folder)? {
         let name = path.file_name().unwrap_or_default();
         if path.is_dir() && !path.is_symlink() {
@@ -99,7 +112,7 @@ fn walk(folder: &Path, found: &mut Vec<std::path::PathBuf>) -> anyhow::Result<()
     Ok(())
 }
 
-fn read_dir(folder: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
+fn read_dir(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
     entries.map(|entry| Ok(entry?.path())).collect()
 }
