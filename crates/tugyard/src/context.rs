@@ -41,6 +41,16 @@ impl Context {
         Ok(())
     }
 
+    /// Prints what a service that goes on running has to say, on one line.
+    pub(crate) fn announce<T: Serialize>(&self, result: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        let line = match self.output {
+            OutputFormat::Json => serde_json::to_string(result)?,
+            OutputFormat::Text => text(result),
+        };
+        writeln!(anstream::stdout(), "{line}")?;
+        Ok(())
+    }
+
     /// A line for people on standard error, unless they asked for quiet.
     pub(crate) fn say(&self, line: &str) {
         if !self.quiet {

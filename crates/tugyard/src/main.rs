@@ -1,6 +1,8 @@
 //! The `tugyard` binary: arguments, settings, wiring, rendering, exit codes. No logic of its own.
 
+mod by_hand;
 mod cli;
+mod collector_wiring;
 mod commands;
 mod context;
 mod engine_args;
@@ -8,6 +10,7 @@ mod exit;
 mod http_client;
 mod invocation;
 mod logging;
+mod runner_wiring;
 mod service_args;
 mod settings;
 mod state_dir;

@@ -8,7 +8,7 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StateArgs {
     /// Directory for everything that is kept [default: /var/lib/tugyard for root, else ~/.local/state/tugyard]
-    #[arg(long, env = "TUGYARD_STATE_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "TUGYARD_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<Verdict> {
         What::Man => clap_mangen::generate_to(command, out).context("cannot write the man pages")?,
         What::CliReference => write("cli.md", &cli_reference(&mut command))?,
         What::SettingsReference => write("settings.md", &settings_reference(&command))?,
-        What::Openapi => write("openapi.json", "")?,
+        What::Openapi => write("openapi.json", &result_service::openapi_json())?,
     }
     Ok(Verdict::Success)
 }

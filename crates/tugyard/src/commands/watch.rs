@@ -5,9 +5,16 @@ use std::path::PathBuf;
 use anyhow::Result;
 use bytesize::ByteSize;
 use clap::Args;
+use result_collector::{CollectorSettings, Limits};
 
 use crate::{
-    context::Context, engine_args::EngineArgs, exit::Verdict, service_args::ServiceArgs, state_dir::StateArgs,
+    collector_wiring,
+    context::{Context, stop_on_signal},
+    engine_args::EngineArgs,
+    exit::Verdict,
+    http_client,
+    service_args::ServiceArgs,
+    state_dir::StateArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -41,7 +48,28 @@ pub(crate) struct WatchArgs {
 }
 
 /// Runs until stopped.
-pub(crate) async fn run(args: WatchArgs, context: &Context) -> Result<Verdict> {
-    let _ = (args, context);
+pub(crate) async fn run(args: WatchArgs, _context: &Context) -> Result<Verdict> {
+    let service = args.service.required()?;
+    let key = args.service.key()?;
+    let http = http_client::build(args.service_ca.as_deref())?;
+    let (engine, hostname) = if args.dir.is_empty() {
+        let engine = args.engine.connect().await?;
+        let name = engine.info().await?.name;
+        (Some(engine), name)
+    } else {
+        (None, rustix::system::uname().nodename().to_string_lossy().into_owned())
+    };
+    let settings = CollectorSettings {
+        service,
+        key,
+        containers: engine.is_some(),
+        dirs: args.dir,
+        state_dir: args.state.path().join("watch"),
+        spool_max: args.spool_max.as_u64(),
+        cleanup: args.cleanup,
+        hostname,
+        limits: Limits::default(),
+    };
+    collector_wiring::collect(settings, engine, http, None, stop_on_signal()?).await?;
     Ok(Verdict::Success)
 }

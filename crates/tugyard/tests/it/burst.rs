@@ -56,6 +56,6 @@ async fn reqwest_text(url: &str) -> String {
 
 /// The counter of stored runs in OpenMetrics text.
 fn runs_stored(metrics: &str) -> usize {
-    let lines = metrics.lines().filter(|l| l.starts_with("tugyard_runs_stored_total"));
+    let lines = metrics.lines().filter(|l| l.starts_with("tugyard_serve_uploads_total{result=\"Stored\""));
     lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as usize
 }
