@@ -39,6 +39,8 @@ const QUIET_FOR: Duration = Duration::from_millis(500);
 const AT_THE_LATEST: Duration = Duration::from_secs(5);
 /// How often to look when the kernel grants no (more) watches.
 const WITHOUT_WATCHES: Duration = Duration::from_secs(60);
+/// How long a change may wait for its reader after the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often new directories may appear under our hands before the scan goes on without them.
 const ROUNDS: usize = 16;
 /// inotify hands out whole events only; this holds some hundreds.
@@ -143,7 +145,8 @@ impl HostWatch {
         Ok(Self { events, eyes })
     }
 
-    /// Reports changes until it is told to stop or nobody listens any more.
+    /// Reports changes until it is told to stop or nobody listens any more. Before it stops it looks once more, so
+    /// that a watch which takes over from this one misses nothing.
     pub async fn run(
         self,
         out: mpsc::Sender<HostChange>,
@@ -154,54 +157,57 @@ impl HostWatch {
         let mut quiet = Quiet::new(QUIET_FOR, AT_THE_LATEST);
         let mut next_round = eyes.next_round();
         loop {
-            let due = match (quiet.due(), next_round) {
-                (Some(quiet), Some(round)) => Some(quiet.min(round)),
-                (either, other) => either.or(other),
-            };
-            tokio::select! {
+            let due = [quiet.due(), next_round].into_iter().flatten().min();
+            let last = tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(()),
                 () = out.closed() => return Ok(()),
-                () = sleep_until(due) => {
-                    if next_round.is_some_and(|round| round <= Instant::now()) {
-                        dirty = eyes.wanted;
+                () = stop.cancelled() => true,
+                () = sleep_until(due) => false,
+                event = events.next() => {
+                    let event = event.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+                    let event = event.map_err(HostWatchError::Inotify)?;
+                    let hit = eyes.watches.concerns(&event, eyes.scanner.globs());
+                    if hit.any() {
+                        dirty.add(hit);
+                        quiet.moved(Instant::now());
                     }
-                    let areas = std::mem::take(&mut dirty);
-                    quiet.reset();
-                    let looking = off_thread(move || {
-                        let before = eyes.snapshot.clone();
-                        eyes.look(areas);
-                        let changes = snapshot::diff(&before, &eyes.snapshot, Timestamp::now());
-                        (eyes, changes)
-                    });
-                    let changes;
-                    (eyes, changes) = tokio::select! {
-                        biased;
-                        () = stop.cancelled() => return Ok(()),
-                        looked = looking => looked?,
-                    };
-                    next_round = eyes.next_round();
-                    for change in changes {
-                        debug!(kind = ?change.kind, "host: {}", change.detail);
-                        tokio::select! {
-                            biased;
-                            () = stop.cancelled() => return Ok(()),
-                            sent = out.send(change) => if sent.is_err() { return Ok(()) },
-                        }
-                    }
+                    continue;
                 }
-                event = events.next() => match event {
-                    Some(Ok(event)) => {
-                        let hit = eyes.watches.concerns(&event, eyes.scanner.globs());
-                        if hit.any() {
-                            dirty.add(hit);
-                            quiet.moved(Instant::now());
-                        }
-                    }
-                    Some(Err(source)) => return Err(HostWatchError::Inotify(source)),
-                    None => return Err(HostWatchError::Inotify(io::ErrorKind::UnexpectedEof.into())),
-                },
+            };
+            if last || next_round.is_some_and(|round| round <= Instant::now()) {
+                dirty = eyes.wanted;
             }
+            quiet.reset();
+            let areas = std::mem::take(&mut dirty);
+            let changes;
+            (eyes, changes) = off_thread(move || {
+                let before = eyes.snapshot.clone();
+                eyes.look(areas);
+                let changes = snapshot::diff(&before, &eyes.snapshot, Timestamp::now());
+                (eyes, changes)
+            })
+            .await?;
+            report(changes, &out, &stop).await;
+            if last {
+                return Ok(());
+            }
+            next_round = eyes.next_round();
+        }
+    }
+}
+
+/// Hands on changes. Once the watch has been told to stop, it does not wait long for a reader.
+async fn report(changes: Vec<HostChange>, out: &mpsc::Sender<HostChange>, stop: &CancellationToken) {
+    for change in changes {
+        debug!(kind = ?change.kind, "host: {}", change.detail);
+        let patience = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            biased;
+            sent = out.send(change) => if sent.is_err() { return },
+            () = patience => return,
         }
     }
 }

@@ -160,11 +160,6 @@ pub enum RunnerEvent {
         /// What went wrong, with its causes.
         reason: String,
     },
-    /// Announcements were dropped, for nobody took them.
-    AnnouncementsDropped {
-        /// How many since the last report.
-        count: u64,
-    },
 }
 
 /// Why nothing runs for a trigger.
@@ -245,7 +240,6 @@ impl fmt::Display for RunnerEvent {
             Self::NewImage { test, reference, id } => write!(f, "test {test} has a newer {reference}: {id}"),
             Self::ImageRemoved { id } => write!(f, "removed image {id}"),
             Self::Trouble { action, reason } => write!(f, "cannot {action}: {reason}"),
-            Self::AnnouncementsDropped { count } => write!(f, "{count} announcements dropped"),
         }
     }
 }

@@ -15,6 +15,7 @@ mod peers;
 mod snapshot;
 mod state;
 mod timers;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,10 @@ use container_engine::{ContainerId, ContainerSummary, EngineEvent, Lifecycle};
 use jiff::Timestamp;
 use test_results::{Cause, CloudEvent};
 
-pub use self::firing::{RunNowError, Ticket};
+pub use self::{
+    firing::{RunNowError, Ticket},
+    view::{HostWanted, RunnerStatus, RunningCopy, WaitingRun},
+};
 use self::state::{History, PeerState, Run, Test};
 use crate::{
     clock::{Now, Tick},

@@ -11,6 +11,7 @@ use crate::{
     docker_filter::{Action, DockerFilter, LabelPattern, NamePattern, comma_list},
     policy::{Concurrency, Overlap, Policy, WaitFor},
     trigger::{AfterTest, Ended, HostFilter, Trigger},
+    trouble::with_causes,
 };
 
 /// The shortest interval of a timer.
@@ -116,7 +117,7 @@ impl Reader<'_> {
             Ok(parsed) => Some(parsed),
             Err(reason) => {
                 let reason: Reason = reason.into();
-                self.problem(label, value, with_sources(&*reason));
+                self.problem(label, value, with_causes(&*reason));
                 None
             }
         }
@@ -200,17 +201,6 @@ impl Reader<'_> {
             keep: self.parse(labels::KEEP, keep).unwrap_or(default.keep),
         }
     }
-}
-
-/// The message with those of its causes, for a report that is a single line.
-fn with_sources(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn is_on(value: &str) -> bool {

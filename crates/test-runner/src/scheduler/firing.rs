@@ -109,7 +109,9 @@ impl Scheduler {
         }
         // What was asked for by hand, and what is tried again, has waited long enough.
         let debounce = policy.debounce.filter(|_| !by_hand && cause.attempt == 1);
+        let waits = test.pending.iter().any(|pending| pending.key.copy_name(&name.0) == copy);
         let joins = match policy.overlap {
+            _ if waits => true,
             Overlap::Allow => {
                 let gathers = |p: &Pending| debounce.is_some() && p.not_before.is_some();
                 test.pending.back().is_some_and(gathers) || test.pending.len() >= self.settings.queue_limit
