@@ -278,3 +278,19 @@ pub enum TriggerKind {
     /// By hand.
     Manual,
 }
+
+impl TriggerKind {
+    /// The stable word of this kind, as in its label: `timer`, `docker`, …
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timer => "timer",
+            Self::Docker => "docker",
+            Self::Cron => "cron",
+            Self::Image => "image",
+            Self::Host => "host",
+            Self::After => "after",
+            Self::Cd => "cd",
+            Self::Manual => "manual",
+        }
+    }
+}

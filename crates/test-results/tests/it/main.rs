@@ -4,6 +4,7 @@ mod junit;
 mod memory;
 mod subunit;
 mod tap;
+mod upload;
 
 use std::ops::ControlFlow;
 
