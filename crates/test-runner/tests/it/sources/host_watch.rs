@@ -267,6 +267,27 @@ async fn a_burst_of_two_thousand_files_is_reported_file_by_file() {
 }
 
 #[tokio::test]
+async fn what_happened_just_before_the_stop_is_still_reported() {
+    let host = Host::new();
+    host.write("/etc/app/a.conf", "1");
+    let mut watched = host.watched(&["/etc/app/*.conf"]).await;
+    host.write("/etc/app/a.conf", "2");
+    watched.stop.cancel();
+    watched.expect(&["changed /etc/app/a.conf"]).await;
+    watched.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_reader_that_does_not_read() {
+    let host = Host::new();
+    let watched = host.watched(&["/etc/**"]).await;
+    for number in 0..100 {
+        host.write(&format!("/etc/{number}.conf"), "1");
+    }
+    tokio::time::timeout(DEADLINE, watched.stop()).await.expect("it ends");
+}
+
+#[tokio::test]
 async fn ends_when_nobody_listens() {
     let host = Host::new();
     let Watched { changes, task, .. } = host.watched(&[]).await;
