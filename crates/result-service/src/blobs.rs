@@ -157,11 +157,17 @@ impl Write for Incoming {
 pub(crate) struct Keeping<R> {
     source: R,
     incoming: Incoming,
+    failure: Option<io::Error>,
 }
 
 impl<R: Read> Keeping<R> {
     pub(crate) fn new(source: R, incoming: Incoming) -> Self {
-        Self { source, incoming }
+        Self { source, incoming, failure: None }
+    }
+
+    /// Why what was read could not be kept: a failure of ours, which a reader sees as one of the source.
+    pub(crate) fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
     }
 
     /// What was read so far, as a blob, after reading the rest of the source.
@@ -174,7 +180,11 @@ impl<R: Read> Keeping<R> {
 impl<R: Read> Read for Keeping<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(into)?;
-        self.incoming.write_all(&into[..read])?;
+        if let Err(error) = self.incoming.write_all(&into[..read]) {
+            let kind = error.kind();
+            self.failure = Some(error);
+            return Err(kind.into());
+        }
         Ok(read)
     }
 }

@@ -61,7 +61,7 @@ CREATE TABLE files (
     kind     TEXT    NOT NULL,
     size     INTEGER NOT NULL,
     format   TEXT,
-    position INTEGER NOT NULL, -- where the contents begin in the unpacked upload
+    entry  INTEGER NOT NULL, -- which entry of the upload it is, from 0
     PRIMARY KEY (run, path)
 ) STRICT, WITHOUT ROWID;
 

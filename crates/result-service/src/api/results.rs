@@ -9,74 +9,50 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use test_results::upload::{IDEMPOTENCY_KEY, UploadQuery};
 use tracing::info;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    http::{access::Uploader, extract::Params, problem::Problem},
+    http::{
+        access::Uploader,
+        extract::Params,
+        problem::{self, Problem},
+    },
     intake::{self, BodyLimits, Form, Sent, Taken, Told, Upload},
     metrics::UploadResult,
 };
 
-/// Names the header that makes a repetition harmless.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
-/// What the uploader says of the run. Everything may be missing when the archive has `container_info/`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+/// The parameters of the query, for the OpenAPI document; [`UploadQuery`] reads them.
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(default)]
+#[allow(dead_code, reason = "describes the query; never constructed")]
 pub(super) struct ResultQuery {
     /// Name of the test.
     test: Option<String>,
     /// Upstream's name of the archive's main file; accepted and not needed.
-    #[allow(dead_code, reason = "documented for clients of upstream")]
     mainfile: Option<String>,
     /// Name of the image.
-    #[serde(rename = "docker.imagename")]
     #[param(rename = "docker.imagename")]
     image: Option<String>,
     /// Exit code of the test's main process.
-    exitcode: Option<String>,
+    exitcode: Option<i64>,
     /// When it started, in RFC 3339.
-    #[serde(rename = "start-time")]
-    #[param(rename = "start-time")]
+    #[param(rename = "start-time", format = DateTime)]
     start_time: Option<String>,
     /// When it ended, in RFC 3339.
-    #[serde(rename = "end-time")]
-    #[param(rename = "end-time")]
+    #[param(rename = "end-time", format = DateTime)]
     end_time: Option<String>,
     /// The host it ran on.
     hostname: Option<String>,
+    /// Why it ran: `{trigger, summary, at, event, attempt}` in JSON.
+    cause: Option<String>,
+    /// How long it might run, e.g. `30m`.
+    timeout: Option<String>,
     /// `true`: a report that cannot be read is kept as a file, with a note; otherwise the upload is refused.
-    lenient: Option<String>,
-}
-
-impl ResultQuery {
-    fn told(self) -> Result<Told, Problem> {
-        let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-        let time = |name, text: Option<String>| {
-            let text = text.unwrap_or_default();
-            intake::read_time(&text)
-                .map_err(|_| Problem::bad_request(format!("`{name}={text}` is not a time in RFC 3339")))
-        };
-        let exit_code = given(self.exitcode).map(|text| {
-            text.trim()
-                .parse()
-                .map_err(|_| Problem::bad_request(format!("`exitcode={text}` is not a number")))
-        });
-        Ok(Told {
-            test: given(self.test),
-            image: given(self.image),
-            exit_code: exit_code.transpose()?,
-            started_at: time("start-time", self.start_time)?,
-            finished_at: time("end-time", self.end_time)?,
-            host: given(self.hostname),
-            container_id: None,
-            seconds: None,
-        })
-    }
+    lenient: Option<bool>,
 }
 
 /// A stored run.
@@ -176,11 +152,14 @@ async fn take(app: &App, mut parts: Parts, body: Body) -> Result<Taken, Problem>
 /// The upload as far as its head tells.
 async fn sent(app: &App, parts: &mut Parts) -> Result<Sent, Problem> {
     let by = Uploader::from_request_parts(parts, app).await?;
-    let Params(query) = Params::<ResultQuery>::from_request_parts(parts, app).await?;
-    let lenient = query.lenient.as_deref().is_some_and(|word| !matches!(word, "false" | "0" | "no"));
+    let Params(pairs) = Params::<Vec<(String, String)>>::from_request_parts(parts, app).await?;
+    let query = UploadQuery::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        .map_err(|error| Problem::bad_request(problem::chain(&error)))?;
+    let lenient = pairs.iter().rev().find(|(name, _)| name == "lenient");
+    let lenient = lenient.is_some_and(|(_, word)| !matches!(word.as_str(), "false" | "0" | "no"));
     Ok(Sent {
         form: form(&parts.headers)?,
-        told: query.told()?,
+        told: Told { query, ..Told::default() },
         lenient,
         idempotency_key: idempotency_key(&parts.headers)?,
         uploaded_by: by.key.map(|key| key.name),

@@ -4,22 +4,44 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use test_results::{Cause, Ending, Outcome, RunId, TestName, Totals, labels};
+use test_results::{
+    Cause, Ending, Outcome, RunId, TestName, Totals, labels,
+    upload::{self, JsonResult, UploadQuery},
+};
 
 use crate::views::{RunDetail, RunSummary};
 
 /// What the uploader says, in the query of the URL or in the JSON form. Wins over everything else.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Told {
-    pub(crate) test: Option<String>,
-    pub(crate) image: Option<String>,
-    pub(crate) exit_code: Option<i64>,
-    pub(crate) started_at: Option<Timestamp>,
-    pub(crate) finished_at: Option<Timestamp>,
-    pub(crate) host: Option<String>,
+    pub(crate) query: UploadQuery,
     pub(crate) container_id: Option<String>,
     /// How long it took, when the times do not tell.
     pub(crate) seconds: Option<f64>,
+}
+
+impl Told {
+    /// What this says, and where it says nothing, what the JSON form says.
+    pub(crate) fn or(self, result: &JsonResult) -> Self {
+        let (query, other) = (self.query, result.query());
+        let named = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        Self {
+            query: UploadQuery {
+                main_file: query.main_file,
+                image: query.image.or(other.image),
+                exit_code: query.exit_code.or(other.exit_code),
+                started_at: query.started_at.or(other.started_at),
+                finished_at: query.finished_at.or(other.finished_at),
+                // A result without a suite is named by its image.
+                test: query.test.or(other.test).or_else(|| named(&result.image_name).map(TestName)),
+                host: query.host.or(other.host),
+                cause: query.cause.or(other.cause),
+                timeout: query.timeout.or(other.timeout),
+            },
+            container_id: self.container_id.or_else(|| named(&result.container_id)),
+            seconds: self.seconds.or_else(|| result.test_set.as_ref()?.time),
+        }
+    }
 }
 
 /// What the engine said of the container.
@@ -46,7 +68,7 @@ impl Inspected {
                 .filter(|text| !text.is_empty())
                 .map(str::to_owned)
         };
-        let time = |pointer: &str| text(pointer).and_then(|text| read_time(&text).ok().flatten());
+        let time = |pointer: &str| text(pointer).and_then(|text| upload::parse_time(&text).ok().flatten());
         let labels = document.pointer("/Config/Labels").and_then(Value::as_object);
         let labels = labels.into_iter().flatten();
         Self {
@@ -65,16 +87,6 @@ impl Inspected {
     }
 }
 
-/// Reads a time in RFC 3339. Go's zero time and the empty text are no time; a `+` that became a space on its way
-/// through a URL is a `+`.
-pub(crate) fn read_time(text: &str) -> Result<Option<Timestamp>, jiff::Error> {
-    let text = text.trim().replace(' ', "+");
-    if text.is_empty() || text.starts_with("0001-01-01") {
-        return Ok(None);
-    }
-    text.parse().map(Some)
-}
-
 /// What is known when an upload has been read.
 pub(crate) struct Known {
     pub(crate) id: RunId,
@@ -91,24 +103,28 @@ impl Known {
     /// The name of the test, as far as anybody says.
     pub(crate) fn test_name(&self) -> Option<&str> {
         let original = labels::get(&self.inspected.labels, labels::CREATED_FROM);
-        let named = self.told.test.as_deref().or(original).or(self.inspected.name.as_deref());
+        let told = self.told.query.test.as_ref().map(|test| test.0.as_str());
+        let named = told.or(original).or(self.inspected.name.as_deref());
         named.map(str::trim).filter(|name| !name.is_empty())
     }
 
     /// The run.
     pub(crate) fn into_run(self, test: TestName) -> RunDetail {
         let Self { id, told, inspected, engine, totals, mut notes, uploaded_by, received_at } = self;
-        let exit_code = told.exit_code.or(inspected.exit_code);
-        let started_at = told.started_at.or(inspected.started_at);
-        let finished_at = told.finished_at.or(inspected.finished_at);
-        let timeout = labels::get(&inspected.labels, labels::TIMEOUT)
-            .and_then(|text| labels::parse_go_duration(text).ok())
-            .filter(|timeout| !timeout.is_zero());
-        let cause = labels::get(&inspected.labels, labels::CAUSE).and_then(|text| {
-            serde_json::from_str::<Cause>(text)
-                .map_err(|error| notes.push(format!("label `{}` cannot be read: {error}", labels::CAUSE)))
-                .ok()
-        });
+        let exit_code = told.query.exit_code.or(inspected.exit_code);
+        let started_at = told.query.started_at.or(inspected.started_at);
+        let finished_at = told.query.finished_at.or(inspected.finished_at);
+        let timeout = || labels::parse_go_duration(labels::get(&inspected.labels, labels::TIMEOUT)?).ok();
+        let timeout = told.query.timeout.or_else(timeout).filter(|timeout| !timeout.is_zero());
+        let mut cause = told.query.cause;
+        if cause.is_none()
+            && let Some(text) = labels::get(&inspected.labels, labels::CAUSE)
+        {
+            match serde_json::from_str::<Cause>(text) {
+                Ok(read) => cause = Some(read),
+                Err(error) => notes.push(format!("label `{}` cannot be read: {error}", labels::CAUSE)),
+            }
+        }
         if inspected.out_of_memory {
             notes.push("the engine ended the container for want of memory".to_owned());
         }
@@ -127,8 +143,8 @@ impl Known {
                 started_at,
                 finished_at,
                 seconds,
-                image: told.image.or(inspected.image),
-                host: told.host.or_else(|| engine.get("name").cloned()),
+                image: told.query.image.or(inspected.image),
+                host: told.query.host.or_else(|| engine.get("name").cloned()),
                 totals,
                 trigger: cause.as_ref().map(|cause| cause.trigger),
                 cause: cause.as_ref().map(|cause| cause.summary.clone()),
@@ -205,14 +221,14 @@ mod tests {
 
     #[test]
     fn the_uploader_knows_better_than_the_engine() {
-        let told = Told {
+        let query = UploadQuery {
             test: Some("mine".into()),
             image: Some("other".into()),
             exit_code: Some(0),
             host: Some("h".into()),
-            ..Told::default()
+            ..UploadQuery::default()
         };
-        let known = known(told, &inspect());
+        let known = known(Told { query, ..Told::default() }, &inspect());
         assert_eq!(known.test_name(), Some("mine"));
         let run = known.into_run("mine".into());
         assert_eq!((run.summary.state, run.exit_code), (State::Passed, Some(0)));
@@ -223,7 +239,7 @@ mod tests {
     fn a_failed_case_fails_a_run_that_exited_with_0() {
         let mut totals = Totals::default();
         totals.add(CaseStatus::Failed);
-        let run = Known { totals, ..known(Told { exit_code: Some(0), ..Told::default() }, &json!({})) };
+        let run = Known { totals, ..known(Told::default(), &json!({"State": {"ExitCode": 0}})) };
         assert_eq!(run.into_run("t".into()).outcome, Outcome::Failed { exit_code: 0 });
     }
 
@@ -244,11 +260,15 @@ mod tests {
     }
 
     #[test]
-    fn times_survive_urls_and_go() {
-        let time = "2026-05-01T08:00:00Z".parse().expect("a time");
-        assert_eq!(read_time("2026-05-01T10:00:00 02:00").ok(), Some(Some(time)));
-        assert_eq!(read_time("0001-01-01T00:00:00Z").ok(), Some(None));
-        assert_eq!(read_time("").ok(), Some(None));
-        assert!(read_time("yesterday").is_err());
+    fn the_query_wins_over_the_json_form() {
+        let result: JsonResult = serde_json::from_value(json!({
+            "ImageName": "i", "ContainerId": "c", "HostName": "h", "ExitCode": 3, "TestSet": {"Time": 1.5},
+        }))
+        .expect("reads");
+        let query = UploadQuery { host: Some("mine".into()), ..UploadQuery::default() };
+        let told = Told { query, ..Told::default() }.or(&result);
+        assert_eq!((told.query.host.as_deref(), told.query.exit_code), (Some("mine"), Some(3)));
+        assert_eq!(told.query.test, Some("i".into()));
+        assert_eq!((told.container_id.as_deref(), told.seconds), (Some("c"), Some(1.5)));
     }
 }

@@ -5,7 +5,6 @@ mod archive;
 mod body;
 mod cases;
 mod facts;
-mod json_form;
 
 use std::io::{Cursor, Read, Write};
 
@@ -14,6 +13,7 @@ use jiff::Timestamp;
 use test_results::{
     EventId, RunId, TestName,
     event::{Stamp, SuiteRun, run_finished},
+    upload::JsonResult,
 };
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::spawn_blocking};
 use uuid::Uuid;
@@ -25,12 +25,12 @@ use self::{
 };
 pub(crate) use self::{
     body::{BodyLimits, Upload},
-    facts::{Told, read_time},
+    facts::Told,
 };
 use crate::{
     app::App,
     blobs::SMALL,
-    http::problem::{self, Problem},
+    http::problem::Problem,
     store::{Contents, NewFile, NewRun, Packing, RunKey, StoredRun},
     views::{FileKind, FileRow, RunDetail},
 };
@@ -150,14 +150,12 @@ async fn json(app: &App, sent: &Sent, upload: &mut Upload) -> Result<Incoming, P
     let body = upload.whole().await?;
     let large = body.len() > SMALL;
     let _place = if large { app.large_uploads().clone().acquire_owned().await.ok() } else { None };
-    let result = json_form::read(&body).map_err(|error| match &error {
-        json_form::JsonFormError::Json(json) if !json.is_data() => {
-            Problem::bad_request(problem::chain(&error))
-        }
-        _ => Problem::unprocessable(problem::chain(&error)),
+    let result: JsonResult = serde_json::from_slice(&body).map_err(|error| {
+        let detail = format!("the result is not JSON in the form of upstream: {error}");
+        if error.is_data() { Problem::unprocessable(detail) } else { Problem::bad_request(detail) }
     })?;
     let limit = app.settings().limits.cases;
-    if result.cases.len() as u64 > limit {
+    if result.test_set.as_ref().is_some_and(|set| set.tests.len() as u64 > limit) {
         return Err(Problem::too_large(format!("a result of more than {limit} cases is not taken")));
     }
     let store = app.store();
@@ -172,14 +170,15 @@ async fn json(app: &App, sent: &Sent, upload: &mut Upload) -> Result<Incoming, P
     let blob =
         kept.await.map_err(std::io::Error::other).flatten().map_err(|error| Problem::internal(&error))?;
     let mut unpacked = Unpacked::default();
-    for (number, case) in (1..).zip(result.cases) {
+    let limits = test_results::Limits { cases: limit, ..test_results::Limits::default() };
+    for (number, case) in (1..).zip(result.cases(&limits)) {
         unpacked.totals.add(case.status);
         unpacked.cases.push(crate::store::NewCase { number, case, file: Some(JSON_FILE.to_owned()) });
     }
     let row =
         FileRow { path: JSON_FILE.to_owned(), kind: FileKind::Result, size, format: Some("json".to_owned()) };
-    unpacked.files.push(NewFile { row, position: 0 });
-    let told = sent.told.clone().or(result.told);
+    unpacked.files.push(NewFile { row, entry: 0 });
+    let told = sent.told.clone().or(&result);
     Ok(Incoming { key, told, unpacked, contents: Contents { blob, packing: Packing::Plain }, staged: false })
 }
 
@@ -231,22 +230,6 @@ fn finished(run: &RunDetail, public_url: Option<&str>) -> test_results::CloudEve
     let at = summary.finished_at.unwrap_or(run.received_at);
     let stamp = Stamp { id: EventId(id.clone()), source: SOURCE.to_owned(), at };
     run_finished(stamp, &suite, &run.outcome, Some(&summary.totals))
-}
-
-impl Told {
-    /// What this says, and where it says nothing, what the other says.
-    fn or(self, other: Self) -> Self {
-        Self {
-            test: self.test.or(other.test),
-            image: self.image.or(other.image),
-            exit_code: self.exit_code.or(other.exit_code),
-            started_at: self.started_at.or(other.started_at),
-            finished_at: self.finished_at.or(other.finished_at),
-            host: self.host.or(other.host),
-            container_id: self.container_id.or(other.container_id),
-            seconds: self.seconds.or(other.seconds),
-        }
-    }
 }
 
 /// A name that can stand in a URL and on a page.

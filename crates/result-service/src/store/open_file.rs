@@ -4,10 +4,12 @@
 use std::io::{self, Cursor, Read};
 
 use bytes::Bytes;
-use flate2::read::GzDecoder;
 use futures_util::Stream;
 use sqlx::Row;
-use test_results::RunId;
+use test_results::{
+    RunId,
+    upload::{self, UploadError, UploadLimits},
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -17,7 +19,7 @@ use crate::{blobs::BlobId, views::FileRow};
 const DOING: &str = "open a file of a run";
 
 /// Size of the pieces, and how many of them may wait for a slow reader.
-const PIECE: usize = 64 * 1024;
+const PIECE: u64 = 64 * 1024;
 const PIECES: usize = 2;
 
 /// A stored file that is being read.
@@ -53,7 +55,7 @@ impl Store {
     /// Opens a file of a run; `None` when there is none at this path.
     pub async fn open_file(&self, run: RunId, path: &str) -> Result<Option<OpenFile>, StoreError> {
         let row = sqlx::query(
-            "SELECT f.path, f.kind, f.size, f.format, f.position, d.packing, b.id AS blob, b.content \
+            "SELECT f.path, f.kind, f.size, f.format, f.entry, d.packing, b.id AS blob, b.content \
              FROM runs r JOIN files f ON f.run = r.key JOIN run_details d ON d.run = r.key \
              JOIN blobs b ON b.id = d.blob WHERE r.id = ? AND f.path = ?",
         )
@@ -68,12 +70,11 @@ impl Store {
                 .ok_or_else(|| sqlx::Error::Decode("a blob's id is not a digest".into()))?;
             let content: Option<Vec<u8>> = row.try_get("content")?;
             let packing: Packing = column::from_word(&row, "packing")?;
-            Ok((blob, content, packing, file_row(&row)?, column::count(&row, "position")?))
+            Ok((blob, content, packing, file_row(&row)?, column::count(&row, "entry")?))
         };
-        let (blob, content, packing, file, position) = read().map_err(StoreError::reading(DOING))?;
+        let (blob, content, packing, file, entry) = read().map_err(StoreError::reading(DOING))?;
 
         let (sender, pieces) = mpsc::channel(PIECES);
-        let size = file.size;
         let permit = self.unpacking.clone().acquire_owned().await.map_err(|_| StoreError::Stopped)?;
         let blobs = self.blobs.clone();
         tokio::task::spawn_blocking(move || {
@@ -82,43 +83,65 @@ impl Store {
                 Some(content) => Ok(Box::new(Cursor::new(content))),
                 None => blobs.open_blob(blob).map(|file| Box::new(file) as Box<dyn Read>),
             };
-            let unpacked = packed.map(|packed| match packing {
-                Packing::TarGz => Box::new(GzDecoder::new(packed)) as Box<dyn Read>,
-                Packing::Plain => packed,
+            let mut to = Pieces(sender);
+            let outcome = packed.and_then(|mut packed| match packing {
+                Packing::Plain => to.send(&mut packed),
+                Packing::TarGz => send_entry(packed, entry, &mut to),
             });
-            let outcome = unpacked.and_then(|unpacked| send(unpacked, position, size, &sender));
             if let Err(error) = outcome {
                 // The reader has gone away, or learns here why the contents end.
-                let _ = sender.blocking_send(Err(error));
+                let _ = to.0.blocking_send(Err(error));
             }
         });
         Ok(Some(OpenFile { file, pieces }))
     }
 }
 
-/// Sends `size` bytes from `position` on; ends early when nobody listens any more.
-fn send(
-    mut unpacked: Box<dyn Read>,
-    position: u64,
-    size: u64,
-    to: &mpsc::Sender<io::Result<Bytes>>,
-) -> io::Result<()> {
-    io::copy(&mut unpacked.by_ref().take(position), &mut io::sink())?;
-    let mut left = size;
-    while left > 0 {
-        let mut piece = Vec::new();
-        let wanted = left.min(PIECE as u64);
-        unpacked.by_ref().take(wanted).read_to_end(&mut piece)?;
-        if piece.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the stored upload is shorter than its index says",
-            ));
+/// Bounds for an upload that was taken under those of its time.
+const TAKEN: UploadLimits = UploadLimits {
+    entries: u64::MAX,
+    entry: u64::MAX,
+    total: u64::MAX,
+    ratio: u64::MAX,
+    ratio_after: u64::MAX,
+    path_length: 1 << 20,
+    path_depth: 1 << 20,
+    metadata: 1 << 24,
+};
+
+/// Sends the contents of one entry, and reads no further.
+fn send_entry(packed: impl Read, wanted: u64, to: &mut Pieces) -> io::Result<()> {
+    let (mut place, mut sent) = (0, None);
+    let read = upload::read(packed, &TAKEN, &mut |_, content| {
+        if place == wanted {
+            sent = Some(to.send(content));
+            return Err(io::Error::other("the rest is not wanted"));
         }
-        left -= piece.len() as u64;
-        if to.blocking_send(Ok(piece.into())).is_err() {
-            return Ok(());
+        place += 1;
+        Ok(())
+    });
+    match (sent, read) {
+        (Some(sent), Err(UploadError::Visitor { .. })) => sent,
+        (_, Err(error)) => Err(io::Error::other(error)),
+        (_, Ok(_)) => {
+            let what = "the stored upload has fewer entries than its index says";
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, what))
         }
     }
-    Ok(())
+}
+
+/// Where contents are sent to, in pieces.
+struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+
+impl Pieces {
+    /// Sends everything that there is; ends early when nobody listens any more. Blocks.
+    fn send(&mut self, contents: &mut dyn Read) -> io::Result<()> {
+        loop {
+            let mut piece = Vec::new();
+            contents.take(PIECE).read_to_end(&mut piece)?;
+            if piece.is_empty() || self.0.blocking_send(Ok(piece.into())).is_err() {
+                return Ok(());
+            }
+        }
+    }
 }

@@ -58,8 +58,8 @@ pub(crate) struct NewCase {
 #[derive(Clone, Debug)]
 pub(crate) struct NewFile {
     pub(crate) row: FileRow,
-    /// Where its contents begin in the unpacked upload.
-    pub(crate) position: u64,
+    /// Which entry of the upload it is, from 0.
+    pub(crate) entry: u64,
 }
 
 /// How files lie in a blob.
@@ -211,7 +211,7 @@ impl Change for PutRun {
         insert_cases(on, run.key, &run.cases).await?;
         bulk::insert(
             on,
-            "INSERT INTO files (run, path, kind, size, format, position) ",
+            "INSERT INTO files (run, path, kind, size, format, entry) ",
             &run.files,
             |values, file| {
                 values
@@ -220,7 +220,7 @@ impl Change for PutRun {
                     .push_bind(column::word(file.row.kind))
                     .push_bind(column::integer(file.row.size))
                     .push_bind(file.row.format.clone())
-                    .push_bind(column::integer(file.position));
+                    .push_bind(column::integer(file.entry));
             },
         )
         .await?;

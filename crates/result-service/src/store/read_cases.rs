@@ -58,7 +58,7 @@ impl Store {
         let Some(key) = self.key_of(run).await? else { return Ok(Page::default()) };
         let after = page.after.as_ref().map_or("", |cursor| cursor.0.as_str());
         let rows = sqlx::query(
-            "SELECT path, kind, size, format, position FROM files WHERE run = ? AND path > ? \
+            "SELECT path, kind, size, format FROM files WHERE run = ? AND path > ? \
              ORDER BY path LIMIT ?",
         )
         .bind(key.0)
