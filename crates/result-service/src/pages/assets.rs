@@ -79,6 +79,47 @@ mod tests {
 
     use super::*;
 
+    /// The hexadecimal colour of a variable in one of the two themes.
+    fn colour(theme: &str, variable: &str) -> [f64; 3] {
+        let start = theme.find(&format!("--{variable}: #")).unwrap_or_else(|| panic!("no --{variable}"));
+        let digits = &theme[start + variable.len() + 5..][..6];
+        [0, 2, 4].map(|at| f64::from(u8::from_str_radix(&digits[at..at + 2], 16).unwrap()) / 255.0)
+    }
+
+    /// The contrast ratio of WCAG 2.
+    fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
+        let linear = |c: f64| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };
+        let luminance = |[r, g, b]: [f64; 3]| 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+        let (one, other) = (luminance(one) + 0.05, luminance(other) + 0.05);
+        one.max(other) / one.min(other)
+    }
+
+    #[test]
+    fn text_and_bars_stand_out_in_both_themes() {
+        let css = std::str::from_utf8(STYLE.contents).unwrap();
+        let (light, dark) = css.split_once("prefers-color-scheme: dark").unwrap();
+        let terminal: Vec<String> = (0..16).map(|number| format!("c{number}")).collect();
+        let mut pairs = Vec::new();
+        for text in ["ink", "quiet", "accent"] {
+            pairs.extend(["ground", "paper", "faint", "term"].map(|ground| (text, ground, 4.5)));
+        }
+        for state in ["passed", "failed", "timed", "lost"] {
+            pairs.push((state, "paper", 4.5));
+        }
+        for (theme, name) in [(light, "light"), (dark, "dark")] {
+            let check = |text: &str, ground: &str, least: f64| {
+                let ratio = contrast(colour(theme, text), colour(theme, ground));
+                assert!(ratio >= least, "{name}: --{text} on --{ground} has a contrast of {ratio:.2}");
+            };
+            pairs.iter().for_each(|(text, ground, least)| check(text, ground, *least));
+            terminal.iter().for_each(|text| check(text, "term", 4.5));
+            for state in ["passed", "failed", "timed", "lost"] {
+                check(state, &format!("{state}-tint"), 4.5);
+                check(&format!("{state}-bar"), "paper", 3.0);
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_known_asset_is_not_sent_again() {
         let name = style().strip_prefix("/assets/").unwrap().to_owned();

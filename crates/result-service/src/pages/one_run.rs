@@ -2,7 +2,6 @@
 
 use askama::Template;
 use axum::{extract::State as Shared, response::Response};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use test_results::{CaseStatus, RunId, Totals};
@@ -251,10 +250,9 @@ impl<'a> Line<'a> {
 }
 
 /// A console as the page shows it.
-struct Panel<'a> {
+struct Panel {
     name: &'static str,
     title: &'static str,
-    file: &'a FileRow,
     size: String,
     link: String,
     head: Html,
@@ -262,8 +260,8 @@ struct Panel<'a> {
     tail: Option<Html>,
 }
 
-impl<'a> Panel<'a> {
-    fn new(id: RunId, console: &'a Console) -> Self {
+impl Panel {
+    fn new(id: RunId, console: &Console) -> Self {
         let Console { file, excerpt } = console;
         let (name, title) = match file.kind {
             FileKind::Stderr => ("stderr", "Standard error"),
@@ -272,7 +270,6 @@ impl<'a> Panel<'a> {
         Self {
             name,
             title,
-            file,
             size: wording::size(file.size),
             link: file_link(id, &file.path),
             head: ansi::numbered(excerpt.head.as_bytes(), name, 1),
@@ -322,7 +319,6 @@ struct Document<'a> {
     duration: Option<String>,
     facts: Vec<Fact>,
     attempt: Option<u32>,
-    triggered_at: Option<Timestamp>,
     event_link: Option<String>,
     event_words: Option<String>,
     row: RunRow,
@@ -330,7 +326,7 @@ struct Document<'a> {
     lines: Vec<Line<'a>>,
     next: Option<String>,
     first: String,
-    panels: Vec<Panel<'a>>,
+    panels: Vec<Panel>,
     files: Vec<FileLine<'a>>,
     inspect: Option<String>,
 }
@@ -363,7 +359,6 @@ impl View for OneRun {
             duration: run.seconds.map(wording::duration),
             facts: facts(&self.run),
             attempt: cause.map(|cause| cause.attempt).filter(|attempt| *attempt > 1),
-            triggered_at: cause.map(|cause| cause.at),
             event_link: self
                 .event
                 .as_ref()

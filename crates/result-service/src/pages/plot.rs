@@ -140,13 +140,13 @@ pub(super) struct DurationPlot {
 }
 
 impl DurationPlot {
-    pub(super) const WIDTH: f64 = 880.0;
+    pub(super) const WIDTH: f64 = 1140.0;
     pub(super) const HEIGHT: f64 = 216.0;
-    pub(super) const LEFT: f64 = 62.0;
-    pub(super) const RIGHT: f64 = 868.0;
+    pub(super) const LEFT: f64 = 12.0;
+    pub(super) const RIGHT: f64 = 1074.0;
     pub(super) const GROUND: f64 = 172.0;
     const TOP: f64 = 14.0;
-    const WIDEST: f64 = 22.0;
+    const WIDEST: f64 = 24.0;
     const LOWEST: f64 = 3.0;
 
     /// `None` when there is no run with a duration.

@@ -40,14 +40,22 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, state: Option<State>) {
-        self.tests += 1;
-        match state {
-            Some(State::Passed) => self.passed += 1,
-            Some(State::Failed) => self.failed += 1,
-            Some(State::TimedOut) => self.timed_out += 1,
-            Some(State::Lost) => self.lost += 1,
-            None => {}
+    fn of(tests: &[TestOverview]) -> Self {
+        let mut counts = Self::default();
+        counts.add(tests);
+        counts
+    }
+
+    fn add(&mut self, tests: &[TestOverview]) {
+        for test in tests {
+            self.tests += 1;
+            match test.last.first().map(|run| run.state) {
+                Some(State::Passed) => self.passed += 1,
+                Some(State::Failed) => self.failed += 1,
+                Some(State::TimedOut) => self.timed_out += 1,
+                Some(State::Lost) => self.lost += 1,
+                None => {}
+            }
         }
     }
 }
@@ -79,13 +87,17 @@ async fn read(store: &Store, asked: Asked) -> Result<TestList, Problem> {
     let state = state_named(&asked.state)?;
     // The stream's position is read first: what arrives meanwhile is then shown twice rather than never.
     let stream_from = *store.newest_event().borrow();
-    let counts = count(store, &search).await?;
     let filter = TestFilter { search: Some(search.clone()).filter(|search| !search.is_empty()), state };
     let further = asked.after.is_some();
     let mut tests = store.tests(&filter, &PageRequest { after: asked.after, limit: TESTS }).await?;
-    if !further && tests.next.is_none() {
-        // All of them fit: what needs attention comes first.
-        tests.items.sort_by_key(|test| (urgency(test), test.last.first().is_none()));
+    let all_fit = !further && tests.next.is_none();
+    let counts = match state {
+        None if all_fit => Counts::of(&tests.items),
+        _ => count(store, &search).await?,
+    };
+    if all_fit {
+        // What needs attention comes first.
+        tests.items.sort_by_key(urgency);
     }
     Ok(TestList { search, state, counts, tests, further, stream_from })
 }
@@ -96,9 +108,7 @@ async fn count(store: &Store, search: &str) -> Result<Counts, Problem> {
     let mut after = None;
     loop {
         let page = store.tests(&filter, &PageRequest { after, limit: PageRequest::MOST }).await?;
-        for test in &page.items {
-            counts.add(test.last.first().map(|run| run.state));
-        }
+        counts.add(&page.items);
         match page.next {
             Some(next) => after = Some(next),
             None => return Ok(counts),
@@ -161,7 +171,6 @@ struct Document<'a> {
     lines: Vec<Line<'a>>,
     next: Option<String>,
     first: String,
-    any_runs: u64,
 }
 
 impl View for TestList {
@@ -191,7 +200,6 @@ impl View for TestList {
             lines: self.tests.items.iter().map(Line::new).collect(),
             next: self.tests.next.as_ref().map(|next| here(&next.0)),
             first: here(""),
-            any_runs: self.tests.items.iter().map(|test| test.runs).sum(),
         }
         .render()
     }

@@ -87,9 +87,16 @@ pub(super) fn duration(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and no run lasts for 10^18 s")]
     let whole = seconds.round() as i64;
     match whole {
-        ..3_600 => format!("{} min {} s", whole / 60, whole % 60),
-        3_600..172_800 => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
-        _ => format!("{} days {} h", whole / 86_400, whole % 86_400 / 3_600),
+        ..3_600 => two_units(whole, 60, "min", 1, "s"),
+        3_600..172_800 => two_units(whole, 3_600, "h", 60, "min"),
+        _ => two_units(whole, 86_400, "days", 3_600, "h"),
+    }
+}
+
+fn two_units(seconds: i64, large: i64, name: &str, small: i64, small_name: &str) -> String {
+    match seconds % large / small {
+        0 => format!("{} {name}", seconds / large),
+        rest => format!("{} {name} {rest} {small_name}", seconds / large),
     }
 }
 
@@ -184,7 +191,7 @@ mod tests {
             (0.9996, "1.00 s"),
             (2.414, "2.41 s"),
             (12.34, "12.3 s"),
-            (59.96, "1 min 0 s"),
+            (59.96, "1 min"),
             (65.2, "1 min 5 s"),
             (7_380.0, "2 h 3 min"),
             (200_000.0, "2 days 7 h"),
