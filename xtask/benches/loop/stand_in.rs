@@ -14,6 +14,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::{Request, State},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -115,12 +116,15 @@ async fn answer(State(this): State<StandIn>, request: Request) -> Response {
         .into_response(),
         "/events" => this.connect(request.uri().query().unwrap_or_default()).await,
         "/containers/json" => Json(json!([listed()])).into_response(),
+        // The copy starts and never ends.
+        "/containers/create" => (StatusCode::CREATED, Json(json!({"Id": "c".repeat(64), "Warnings": []}))).into_response(),
+        path if path.starts_with("/containers/") && path.ends_with("/start") => StatusCode::NO_CONTENT.into_response(),
         path if path.starts_with("/containers/") && path.ends_with("/json") => Json(inspected()).into_response(),
         path if path.starts_with("/images/") && path.ends_with("/json") => {
             Json(json!({"Id": IMAGE, "RepoTags": ["probe:1"], "Config": {"Labels": {}}})).into_response()
         }
         "/images/json" | "/networks" => Json(json!([])).into_response(),
-        path => (axum::http::StatusCode::NOT_FOUND, Json(json!({"message": format!("no {path} here")}))).into_response(),
+        path => (StatusCode::NOT_FOUND, Json(json!({"message": format!("no {path} here")}))).into_response(),
     }
 }
 
@@ -142,11 +146,11 @@ impl StandIn {
 const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const IMAGE: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
+/// Every event that is sent here triggers the test: the most work that an event can make.
 fn labels() -> Value {
-    // A filter that looks at every event and matches none.
     json!({
-        "tugbot.test": "true", "tugbot.event.docker": "start",
-        "tugbot.event.docker.filter.container": "re2:^never-[0-9]+$"
+        "tugbot.test": "true", "tugbot.event.docker": "create,start,die,destroy",
+        "tugbot.event.docker.filter.container": "re2:^web-[0-9]+$"
     })
 }
 

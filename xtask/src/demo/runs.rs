@@ -72,19 +72,19 @@ pub(super) async fn wait_for(
 }
 
 /// The runs as a table for people.
-pub(super) fn table(runs: &[Run]) -> comfy_table::Table {
+pub(super) fn table(runs: &[Run]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header([
-        "why it ran",
-        "how it ended",
-        "cases",
-        "failed",
+        "WHY IT RAN",
+        "HOW IT ENDED",
+        "CASES",
+        "FAILED",
     ]);
     for run in runs {
         let why = run.cause.clone().unwrap_or_else(|| "first run, by hand".to_owned());
         table.add_row([why, run.state.clone(), run.cases.to_string(), run.failed.to_string()]);
     }
-    table
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
     fn the_table_says_why_and_how() {
         let runs: Vec<Run> =
             [None, Some("timer")].iter().map(|it| Run::from_api(&run(*it)).expect("well-formed")).collect();
-        let table = table(&runs).to_string();
+        let table = table(&runs);
         assert!(table.contains("first run, by hand") && table.contains("every 15s"), "{table}");
     }
 
