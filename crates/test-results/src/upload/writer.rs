@@ -1,18 +1,15 @@
 //! Writes an upload's gzipped tar while its parts arrive. Reads each content once and keeps none.
+//!
+//! Headers are encoded with the `tar` crate, but put together here: its builder refuses long names that are not UTF-8.
 
-use std::{
-    ffi::OsStr,
-    io::{self, Read, Write},
-    os::unix::ffi::OsStrExt,
-    path::Path,
-};
+use std::io::{self, Read, Write};
 
 use flate2::{Compression, write::GzEncoder};
 use jiff::Timestamp;
 use serde::Serialize;
-use tar::{Builder, EntryType, Header};
+use tar::{EntryType, Header};
 
-use super::{EntryKind, sanitised};
+use super::{EntryKind, headers::BLOCK, sanitised};
 
 /// Fast enough to keep up with the engine's archive stream on one core, and small enough for logs.
 const LEVEL: u32 = 4;
@@ -40,7 +37,7 @@ pub enum Appended {
 
 /// Writes an upload. Paths are made relative and harmless, see [`sanitised`]; names need not be UTF-8.
 pub struct UploadWriter<W: Write> {
-    archive: Builder<GzEncoder<W>>,
+    to: GzEncoder<W>,
 }
 
 impl<W: Write> UploadWriter<W> {
@@ -51,9 +48,7 @@ impl<W: Write> UploadWriter<W> {
 
     /// Begins an upload that is compressed with this level, 0 to 9.
     pub fn with_level(to: W, level: u32) -> Self {
-        let mut archive = Builder::new(GzEncoder::new(to, Compression::new(level.min(9))));
-        archive.sparse(false);
-        Self { archive }
+        Self { to: GzEncoder::new(to, Compression::new(level.min(9))) }
     }
 
     /// Appends a file of known size.
@@ -63,18 +58,13 @@ impl<W: Write> UploadWriter<W> {
         metadata: FileMetadata,
         content: impl Read,
     ) -> io::Result<Appended> {
-        let mut header = header(EntryType::Regular, 0o644, metadata.modified);
-        header.set_size(metadata.size);
+        let FileMetadata { size, modified } = metadata;
+        self.header(&sanitised(path.as_ref()), EntryType::Regular, b"", size, modified)?;
         // The size stands before the content: whatever happens to the file now, the archive stays sound.
-        let mut counted = Counted { content: content.take(metadata.size), written: 0 };
-        let path = sanitised(path.as_ref());
-        let filled = (&mut counted).chain(io::repeat(0)).take(metadata.size);
-        self.archive.append_data(&mut header, os_path(&path), filled)?;
-        Ok(if counted.written == metadata.size {
-            Appended::Whole
-        } else {
-            Appended::Short { written: counted.written }
-        })
+        let written = io::copy(&mut content.take(size), &mut self.to)?;
+        io::copy(&mut io::repeat(0).take(size - written), &mut self.to)?;
+        self.pad(size)?;
+        Ok(if written == size { Appended::Whole } else { Appended::Short { written } })
     }
 
     /// Appends a file from memory.
@@ -96,63 +86,73 @@ impl<W: Write> UploadWriter<W> {
         modified: Option<Timestamp>,
     ) -> io::Result<()> {
         let mut path = sanitised(path.as_ref());
-        match kind {
-            EntryKind::File => Err(io::Error::new(io::ErrorKind::InvalidInput, "a file has a content")),
-            EntryKind::Directory => {
-                path.push(b'/');
-                let mut header = header(EntryType::Directory, 0o755, modified);
-                self.archive.append_data(&mut header, os_path(&path), io::empty())
+        let (kind, target) = match kind {
+            EntryKind::File => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file has a content"));
             }
-            EntryKind::Symlink { target } => {
-                let mut header = header(EntryType::Symlink, 0o777, modified);
-                self.archive.append_link(&mut header, os_path(&path), os_path(target))
-            }
-            EntryKind::HardLink { target } => {
-                let mut header = header(EntryType::Link, 0o644, modified);
-                self.archive.append_link(&mut header, os_path(&path), os_path(target))
-            }
-            EntryKind::Skipped { what } => {
-                let kind = match *what {
-                    "character device" => EntryType::Char,
-                    "block device" => EntryType::Block,
-                    // Sockets and the like have no type in a tar; what matters is that they are no file.
-                    _ => EntryType::Fifo,
-                };
-                let mut header = header(kind, 0o644, modified);
-                self.archive.append_data(&mut header, os_path(&path), io::empty())
-            }
+            EntryKind::Directory => (EntryType::Directory, [].as_slice()),
+            EntryKind::Symlink { target } => (EntryType::Symlink, target.as_slice()),
+            EntryKind::HardLink { target } => (EntryType::Link, target.as_slice()),
+            EntryKind::Skipped { what: "character device" } => (EntryType::Char, [].as_slice()),
+            EntryKind::Skipped { what: "block device" } => (EntryType::Block, [].as_slice()),
+            // Sockets and the like have no type in a tar; what matters is that they are no file.
+            EntryKind::Skipped { .. } => (EntryType::Fifo, [].as_slice()),
+        };
+        if kind == EntryType::Directory {
+            path.push(b'/');
         }
+        self.header(&path, kind, target, 0, modified)
     }
 
     /// Ends the upload and gives its destination back.
-    pub fn finish(self) -> io::Result<W> {
-        self.archive.into_inner()?.finish()
+    pub fn finish(mut self) -> io::Result<W> {
+        self.to.write_all(&[0; 2 * BLOCK])?;
+        self.to.finish()
+    }
+
+    /// A header, and GNU's extended ones before it for what does not fit into it.
+    fn header(
+        &mut self,
+        path: &[u8],
+        kind: EntryType,
+        target: &[u8],
+        size: u64,
+        modified: Option<Timestamp>,
+    ) -> io::Result<()> {
+        for (name, kind) in [(path, EntryType::GNULongName), (target, EntryType::GNULongLink)] {
+            if name.len() > NAME {
+                let name = [name, b"\0"].concat();
+                let size = name.len() as u64;
+                self.to.write_all(header(b"././@LongLink", kind, b"", size, None).as_bytes())?;
+                self.to.write_all(&name)?;
+                self.pad(size)?;
+            }
+        }
+        self.to.write_all(header(path, kind, target, size, modified).as_bytes())
+    }
+
+    /// Fills the block that a content of this size left open.
+    fn pad(&mut self, size: u64) -> io::Result<()> {
+        let padding = size.next_multiple_of(BLOCK as u64) - size;
+        io::copy(&mut io::repeat(0).take(padding), &mut self.to).map(|_| ())
     }
 }
 
-/// Counts what it yields.
-struct Counted<R> {
-    content: R,
-    written: u64,
-}
+/// Bytes that a header has for a name.
+const NAME: usize = 100;
 
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.content.read(into)?;
-        self.written += count as u64;
-        Ok(count)
-    }
-}
-
-fn header(kind: EntryType, mode: u32, modified: Option<Timestamp>) -> Header {
+fn header(path: &[u8], kind: EntryType, target: &[u8], size: u64, modified: Option<Timestamp>) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_size(0);
+    header.set_mode(if kind == EntryType::Directory { 0o755 } else { 0o644 });
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(size);
     header.set_mtime(modified.and_then(|time| u64::try_from(time.as_second()).ok()).unwrap_or(0));
+    let fields = header.as_old_mut();
+    let (path, target) = (&path[..path.len().min(NAME)], &target[..target.len().min(NAME)]);
+    fields.name[..path.len()].copy_from_slice(path);
+    fields.linkname[..target.len()].copy_from_slice(target);
+    header.set_cksum();
     header
-}
-
-fn os_path(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
 }
