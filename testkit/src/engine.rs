@@ -139,6 +139,8 @@ impl Engine {
     pub fn start(&mut self) {
         let home = self.home().to_owned();
         let _ = fs::remove_file(home.join("pid"));
+        // A crash leaves this one behind, and a containerd that nobody has reaped would pass for alive.
+        let _ = fs::remove_file(home.join("exec/containerd/containerd.pid"));
         let private = self.private.as_mut().expect("only a private engine can be started");
         private.daemon = spawn_daemon(&home, &private.arguments).expect("dockerd starts again");
         self.wait_until_up(Duration::from_secs(60)).expect("the private engine comes up again");

@@ -38,7 +38,7 @@ async fn resolve(api: &Api, container: &str, path: &str) -> Result<String, Engin
         let call = api.call(Method::HEAD, &["containers", container, "archive"]).query("path", &current);
         let (response, subject) = match about(call, container, &current).send().await {
             Ok(answer) => answer,
-            Err(error) => return Err(explain(api, container, error).await),
+            Err(error) => return Err(explain(api, container, &current, error).await),
         };
         let stat = path_stat(response.headers(), &subject)?;
         if stat.mode & MODE_SYMLINK == 0 || stat.link_target.is_empty() {
@@ -53,14 +53,21 @@ fn about(call: crate::api::Call, container: &str, path: &str) -> crate::api::Cal
     call.to("archive", "path", &format!("{path} in {container}"))
 }
 
-/// An answer to `HEAD` has no body, so it does not tell a missing path from a missing container.
-async fn explain(api: &Api, container: &str, error: EngineError) -> EngineError {
-    if !error.is_not_found() {
-        return error;
-    }
-    let inspect = api.get(&["containers", container, "json"]).to("inspect", "container", container);
-    match inspect.done().await {
-        Err(missing) if missing.is_not_found() => missing,
+/// An answer to `HEAD` has no body, so it tells neither a missing path from a missing container nor what is wrong
+/// with a path. Other calls do.
+async fn explain(api: &Api, container: &str, path: &str, error: EngineError) -> EngineError {
+    match &error {
+        EngineError::NotFound { .. } => {
+            let inspect = api.get(&["containers", container, "json"]).to("inspect", "container", container);
+            match inspect.done().await {
+                Err(missing) if missing.is_not_found() => missing,
+                _ => error,
+            }
+        }
+        EngineError::Refused { message, .. } if message.is_empty() => {
+            let get = api.get(&["containers", container, "archive"]).query("path", path);
+            about(get, container, path).send().await.err().unwrap_or(error)
+        }
         _ => error,
     }
 }

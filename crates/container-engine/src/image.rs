@@ -52,7 +52,7 @@ impl Image {
         let id = ImageId(document.get("Id")?.as_str()?.to_owned());
         let references = |key: &str| {
             let references = document.get(key).and_then(Value::as_array).into_iter().flatten();
-            references.filter_map(Value::as_str).map(str::to_owned).filter(is_reference).collect()
+            references.filter_map(Value::as_str).filter(|r| is_reference(r)).map(str::to_owned).collect()
         };
         Some(Self {
             id,
@@ -79,7 +79,8 @@ pub(crate) struct SummaryRow {
 
 impl From<SummaryRow> for ImageSummary {
     fn from(row: SummaryRow) -> Self {
-        let references = |all: Option<Vec<String>>| all.into_iter().flatten().filter(is_reference).collect();
+        let references =
+            |all: Option<Vec<String>>| all.into_iter().flatten().filter(|r| is_reference(r)).collect();
         Self {
             id: ImageId(row.id),
             tags: references(row.repo_tags),
@@ -90,7 +91,7 @@ impl From<SummaryRow> for ImageSummary {
 }
 
 /// Older engines write `<none>:<none>` and `<none>@<none>` for an image that has no name.
-fn is_reference(reference: &String) -> bool {
+fn is_reference(reference: &str) -> bool {
     !reference.contains("<none>")
 }
 

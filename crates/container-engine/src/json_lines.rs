@@ -34,6 +34,7 @@ impl JsonLines {
             }
             if self.buffer.len() > LONGEST_LINE {
                 self.buffer.clear();
+                self.scanned = 0;
                 return Some(Err(self
                     .subject
                     .garbled(format!("a line is longer than {LONGEST_LINE} bytes"))));
@@ -43,7 +44,10 @@ impl JsonLines {
                 Some(Err(error)) => return Some(Err(error)),
                 // The last line may lack its end.
                 None if self.buffer.iter().all(u8::is_ascii_whitespace) => return None,
-                None => return Some(Ok(self.buffer.split().freeze())),
+                None => {
+                    self.scanned = 0;
+                    return Some(Ok(self.buffer.split().freeze()));
+                }
             }
         }
     }

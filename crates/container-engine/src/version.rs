@@ -101,11 +101,7 @@ mod tests {
         assert_eq!(check("1.50", Some("1.24")).as_deref(), Ok("1.50"));
         assert_eq!(check("1.52", Some("1.44")).as_deref(), Ok("1.52"));
         assert_eq!(check("1.99", Some("1.44")).as_deref(), Ok("1.53"));
-        assert_eq!(
-            check("1.9", Some("")).map_err(|e| e.to_string()).is_err(),
-            true,
-            "1.9 is older than 1.24"
-        );
+        assert!(check("1.9", Some("")).is_err(), "1.9 is older than 1.24");
     }
 
     #[test]

@@ -124,12 +124,12 @@ impl Feed {
         #[derive(Deserialize)]
         struct Info {
             #[serde(rename = "SystemTime")]
-            system_time: Timestamp,
+            system_time: Option<Timestamp>,
         }
         let info: Info = self.api.get(&["info"]).to("tell its time", "engine", "").json().await?;
-        let mut position = Position::Moment(info.system_time);
-        let mut past =
-            self.events(Timestamp::from_second(1).expect("is in range"), Some(info.system_time)).await?;
+        let now = info.system_time.unwrap_or_else(Timestamp::now);
+        let mut position = Position::Moment(now);
+        let mut past = self.events(Timestamp::from_second(1).expect("is in range"), Some(now)).await?;
         while let Some(event) = next_event(&mut past, &self.queue).await? {
             self.repeats.insert(&event);
             position = Position::Event(event.at);

@@ -15,6 +15,9 @@ pub(super) fn leave_to_image(config: &mut Map<String, Value>, image: &Value) {
     if let Some(env) = config.get_mut("Env").and_then(Value::as_array_mut) {
         let defaults = image["Env"].as_array().map(Vec::as_slice).unwrap_or_default();
         env.retain(|variable| !defaults.contains(variable));
+        if env.is_empty() {
+            config.remove("Env");
+        }
     }
     for key in ["Labels", "ExposedPorts", "Volumes", "Healthcheck"] {
         if let Some(fields) = config.get_mut(key).and_then(Value::as_object_mut) {

@@ -38,6 +38,11 @@ fn comparable(document: &Value, is_held: bool) -> Value {
         config.insert("Hostname".into(), "(its own)".into());
     }
     let mut host = object(document.get("HostConfig"));
+    if host.get("NetworkMode").and_then(Value::as_str).is_some_and(|mode| mode.starts_with("container:")) {
+        // They become the other container's when it is started.
+        config.remove("Hostname");
+        config.remove("Domainname");
+    }
     host.remove("RestartPolicy");
     host.remove("AutoRemove");
     if let Some(links) = host.get_mut("Links").and_then(Value::as_array_mut) {

@@ -1,9 +1,13 @@
 //! Faithful copies on a real engine, whose own `docker inspect` is the judge.
 
-use std::time::Duration;
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use container_engine::{CopyPlan, CopyRequest, Engine, Lifecycle, faithful_copy};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Cleanup, connect};
 
@@ -21,12 +25,13 @@ async fn plan_copy(engine: &Engine, original: &str, request: &CopyRequest) -> Co
 
 /// Makes a copy, and checks that nothing but the permitted differs.
 async fn copy(docker: &testkit::Engine, engine: &Engine, original: &str, name: &str) -> CopyPlan {
-    let labels = [("copy-of".to_owned(), original.to_owned())].into();
+    let label = format!("{name}-made-from");
+    let labels = [(label.clone(), original.to_owned())].into();
     let request = CopyRequest { name: name.to_owned(), labels, ..Default::default() };
     let plan = plan_copy(engine, original, &request).await;
     engine.create(&plan).await.unwrap_or_else(|e| panic!("{e}\n{:#}", plan.create));
     assert_faithful(docker, original, name);
-    assert_eq!(inspect(docker, name)["Config"]["Labels"]["copy-of"], original);
+    assert_eq!(inspect(docker, name)["Config"]["Labels"][&label], original);
     plan
 }
 
@@ -92,7 +97,7 @@ async fn a_container_with_everything() {
     arguments.extend(["--health-start-period", "2s", "--health-timeout", "3s"]);
     arguments.extend(["--stop-timeout", "3", "--stop-signal", "SIGINT"]);
     arguments.extend(["--log-driver", "json-file", "--log-opt", "max-size=1m", "--log-opt", "labels=team"]);
-    arguments.extend(["--hostname", "shop", "--domainname", "example", "--mac-address", "02:00:00:00:00:99"]);
+    arguments.extend(["--hostname", "shop", "--domainname", "example"]);
     arguments.extend([
         "--network",
         "front",
@@ -141,15 +146,31 @@ async fn a_container_with_everything() {
     assert_eq!(engine.wait("t1-copy-2").await.unwrap(), 0);
 }
 
+/// The Docker client here refuses a MAC address towards an engine before API 1.44; the engine itself takes it.
+async fn create_with_mac(engine: &Engine, name: &str, image: &str, mac: &str) {
+    let create = json!({
+        "Image": image, "Cmd": ["sleep", "600"], "MacAddress": mac, "ExposedPorts": { "80/tcp": {} },
+        "HostConfig": { "NetworkMode": "shop", "PortBindings": { "80/tcp": [{ "HostPort": "18081" }] } },
+        "NetworkingConfig": { "EndpointsConfig": { "shop": { "IPAMConfig": { "IPv4Address": "10.93.0.7" } } } },
+    });
+    let plan = CopyPlan { name: name.to_owned(), create, connect: Vec::new(), remarks: Vec::new() };
+    engine.create(&plan).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_original_that_runs_keeps_what_it_holds() {
     let docker = testkit::Engine::private();
     let engine = connect(&docker).await;
     let image = docker.busybox();
     docker.docker(&["network", "create", "--subnet", "10.93.0.0/24", "shop"]);
-    let mut arguments = vec!["run", "--detach", "--name", "t1", "--network", "shop", "--ip", "10.93.0.7"];
-    arguments.extend(["--publish", "18081:80", "--mac-address", "02:00:00:00:00:98", &image, "sleep", "600"]);
-    docker.docker(&arguments);
+    create_with_mac(&engine, "t1", &image, "02:00:00:00:00:98").await;
+    engine.start("t1").await.unwrap();
+    engine.kill("t1", "SIGKILL").await.unwrap();
+    engine.wait("t1").await.unwrap();
+    let plan = copy(&docker, &engine, "t1", "t1-after").await;
+    assert_eq!(plan.remarks, [""; 0], "it holds nothing any more");
+    engine.start("t1").await.unwrap();
+
     let plan = copy(&docker, &engine, "t1", "t1-copy").await;
     assert_eq!(plan.remarks.len(), 3, "{:?}", plan.remarks);
     engine.start("t1-copy").await.expect("nothing is in its way");
@@ -239,30 +260,48 @@ async fn an_anonymous_volume_is_fresh_and_a_named_one_shared() {
 }
 
 /// Two images of one tag, one after the other.
-const OLD: [&str; 10] = [
-    "ENV PATH=/bin MODE=old ONLY=old",
-    "LABEL version=1 only-old=1",
-    "ENTRYPOINT [\"/bin/sh\", \"-c\"]",
-    "CMD [\"echo old\"]",
-    "WORKDIR /old",
-    "USER nobody",
-    "EXPOSE 80",
-    "VOLUME /old-data",
-    "STOPSIGNAL SIGQUIT",
-    "HEALTHCHECK --interval=7s CMD [\"true\"]",
-];
-const NEW: [&str; 10] = [
-    "ENV PATH=/bin MODE=new MORE=new",
-    "LABEL version=2 only-new=1",
-    "ENTRYPOINT [\"/bin/ash\", \"-c\"]",
-    "CMD [\"echo new\"]",
-    "WORKDIR /new",
-    "USER root",
-    "EXPOSE 81",
-    "VOLUME /new-data",
-    "STOPSIGNAL SIGINT",
-    "HEALTHCHECK --interval=9s CMD [\"false\"]",
-];
+const OLD: &str = r#"
+ENV MODE=old ONLY=old
+LABEL version=1 only-old=1
+ENTRYPOINT ["/bin/sh", "-c"]
+CMD ["echo old"]
+WORKDIR /old
+USER nobody
+EXPOSE 80
+VOLUME /old-data
+STOPSIGNAL SIGQUIT
+SHELL ["/bin/sh", "-ec"]
+HEALTHCHECK --interval=7s CMD ["true"]
+"#;
+const NEW: &str = r#"
+ENV MODE=new MORE=new
+LABEL version=2 only-new=1
+ENTRYPOINT ["/bin/ash", "-c"]
+CMD ["echo new"]
+WORKDIR /new
+USER root
+EXPOSE 81
+VOLUME /new-data
+STOPSIGNAL SIGINT
+SHELL ["/bin/ash", "-ec"]
+HEALTHCHECK --interval=9s CMD ["false"]
+"#;
+
+/// Builds an image from busybox with the classic builder: importing knows not all directives.
+fn build(docker: &testkit::Engine, image: &str, directives: &str) {
+    let mut child = Command::new("docker")
+        .args(["--host", &docker.host(), "build", "--quiet", "--tag", image, "-"])
+        .env("DOCKER_BUILDKIT", "0")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let directives = format!("FROM {}\n{directives}", docker.busybox());
+    child.stdin.take().unwrap().write_all(directives.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
 
 /// A copy on a newer image must be what the same command line makes of that image.
 #[tokio::test]
@@ -270,7 +309,6 @@ async fn on_a_newer_image_only_what_was_given_by_hand_is_kept() {
     let docker = testkit::Engine::shared();
     let mut cleanup = Cleanup::new(&docker);
     let engine = connect(&docker).await;
-    let layer = testkit::engine::busybox_layer();
     for (case, arguments, command) in [
         ("nothing given", &[][..], &[][..]),
         ("a command", &[][..], &["echo mine"][..]),
@@ -290,12 +328,12 @@ async fn on_a_newer_image_only_what_was_given_by_hand_is_kept() {
         let create = |name: &str| {
             docker.docker(&[&["create", "--name", name][..], arguments, &[image.as_str()], command].concat());
         };
-        docker.import(&image, &layer, &OLD);
+        build(&docker, &image, OLD);
         create(&name);
         let same = cleanup.container("default-same");
         copy(&docker, &engine, &name, &same).await;
 
-        docker.import(&image, &layer, &NEW);
+        build(&docker, &image, NEW);
         // Unasked for, the copy stays on the old image, whose name is gone.
         let moved = cleanup.container("default-moved");
         copy(&docker, &engine, &name, &moved).await;

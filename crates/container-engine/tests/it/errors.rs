@@ -53,10 +53,18 @@ async fn what_the_engine_finds_wrong_is_refused_in_its_own_words() {
 
     // A container that cannot have all its networks does not stay behind.
     plan.create = json!({ "Image": docker.busybox() });
-    plan.connect = vec![("no-such-network-here".into(), json!({}))];
-    let error = engine.create(&plan).await.expect_err("no such network");
-    assert!(matches!(&error, EngineError::NotFound { kind: "network", .. }), "{error}");
+    plan.connect = vec![("host".into(), json!({}))];
+    let error = engine.create(&plan).await.expect_err("the host's network cannot be one of several");
+    assert!(matches!(&error, EngineError::Refused { action, .. } if action.contains("`host`")), "{error}");
     assert!(engine.inspect(&name).await.expect_err("it was removed again").is_not_found());
+
+    // The engine notices only at the start that a network is missing.
+    plan.connect = vec![("no-such-network-here".into(), json!({}))];
+    engine.create(&plan).await.unwrap();
+    let error = engine.start(&name).await.expect_err("no such network");
+    assert!(
+        matches!(&error, EngineError::NotFound { kind: "network", name } if name == "no-such-network-here")
+    );
 }
 
 #[tokio::test]

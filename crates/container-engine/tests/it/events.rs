@@ -6,7 +6,7 @@ use container_engine::{Engine, EngineEvent, EventStream, StreamItem};
 use futures_util::StreamExt;
 use testkit::proxy::{Mode, Proxy};
 
-use crate::support::{connect, connect_to};
+use crate::support::{StandIn, connect, connect_to};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -74,7 +74,9 @@ async fn events_arrive_as_the_docker_client_shows_them_and_none_from_before() {
     docker.docker(&["volume", "create", "last"]);
     let got = until_volume(&mut events, "last").await;
 
-    let shown = docker.docker(&["events", "--since", "1", "--until", "0s", "--format", "{{json .}}"]);
+    let end = got.last().expect("there are some").at;
+    let end = format!("{}.{:09}", end.as_second(), end.subsec_nanosecond());
+    let shown = docker.docker(&["events", "--since", "1", "--until", &end, "--format", "{{json .}}"]);
     let shown: Vec<serde_json::Value> =
         shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let start =
@@ -237,4 +239,34 @@ async fn the_engine_is_read_even_while_nobody_reads_the_stream() {
     let stats = engine.event_stats();
     assert_eq!((stats.events, stats.queued, stats.reconnects), (3_000, 0, 0));
     assert!(stats.queued_peak >= 3_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_that_no_real_engine_makes_arrives_whole() {
+    const BURST: u64 = 100_000;
+    let line = |n: u64| {
+        format!(
+            r#"{{"Type":"container","Action":"start","Actor":{{"ID":"{n}","Attributes":{{"image":"shop","name":"c{n}"}}}},"#
+        ) + &format!(r#""scope":"local","time":1714557600,"timeNano":{}}}"#, 1_714_557_600_000_000_000 + n)
+    };
+    let burst: String = (0..BURST).map(|n| line(n) + "\n").collect();
+    let burst = format!("{{no event}}\n{burst}");
+    let stand_in = StandIn::start(move |request| match request {
+        "GET /version" => (200, r#"{"ApiVersion":"1.41"}"#.to_owned()),
+        "GET /v1.41/info" => (200, r#"{"SystemTime":"2024-05-01T12:00:00+02:00"}"#.to_owned()),
+        request if request.starts_with("GET /v1.41/events?") && !request.contains("until") => {
+            (200, burst.clone())
+        }
+        _ => (200, String::new()),
+    })
+    .await;
+    let engine = connect_to(&stand_in.host()).await;
+    let mut events = engine.events();
+    assert_eq!(next(&mut events).await, StreamItem::Connected { first: true, maybe_missed: false });
+    for n in 0..BURST {
+        let StreamItem::Event(event) = next(&mut events).await else { panic!("only {n} came") };
+        assert_eq!(event.actor.id, n.to_string());
+    }
+    assert!(matches!(next(&mut events).await, StreamItem::Disconnected { .. }));
+    assert_eq!((engine.event_stats().events, engine.event_stats().unreadable), (BURST, 1));
 }
