@@ -482,8 +482,7 @@ mod tests {
     fn lines_are_counted_where_text_was_dropped() {
         let mut xml = BoundedXml::new(&b"<a>\n<!--\n\n-->1\n2\n3\n4\n5</a>\n<b>"[..], 2);
         let mut lines = Vec::new();
-        loop {
-            let Some(byte) = xml.fill_buf().unwrap().first().copied() else { break };
+        while let Some(byte) = xml.fill_buf().unwrap().first().copied() {
             xml.consume(1);
             lines.push((byte as char, xml.line()));
         }

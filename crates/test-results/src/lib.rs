@@ -18,6 +18,7 @@ pub mod upload;
 pub use bounded::{CUT_MARK, Limits, Sink};
 pub use bounded_xml::XmlFault;
 pub use event::{CdFilter, CloudEvent, EventId, UpstreamEvent};
+pub use recognise::{Format, ParseError};
 pub use run::{
     Case, CaseStatus, Cause, Ending, Failure, Outcome, RunId, State, TestName, Totals, TriggerKind,
 };

@@ -72,18 +72,23 @@ pub enum SubunitError {
         #[source]
         source: io::Error,
     },
-    /// The receiver wants no more.
-    #[doc(hidden)]
-    #[error("the receiver of the cases wants no more")]
-    Stopped,
 }
 
-impl From<Refused> for SubunitError {
+/// Why reading ends before the stream does.
+pub(crate) enum Stop {
+    Refused(Refused),
+    Fault(SubunitError),
+}
+
+impl From<Refused> for Stop {
     fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Stopped => Self::Stopped,
-            Refused::TooMany => Self::TooManyCases { limit: 0 },
-        }
+        Self::Refused(refused)
+    }
+}
+
+impl From<SubunitError> for Stop {
+    fn from(error: SubunitError) -> Self {
+        Self::Fault(error)
     }
 }
 
@@ -130,17 +135,17 @@ pub fn parse(reader: impl io::Read, limits: &Limits, sink: &mut Sink<'_>) -> Res
         _ => packets(&mut window, &mut tests),
     };
     let result = match result {
-        Ok(0) => Err(SubunitError::NotSubunit),
+        Ok(0) => Err(SubunitError::NotSubunit.into()),
         Ok(_) => tests.close(),
-        Err(truncated @ (SubunitError::Truncated { .. } | SubunitError::TruncatedText { .. })) => {
-            tests.close().and(Err(truncated))
-        }
-        Err(error) => Err(error),
+        Err(Stop::Fault(
+            truncated @ (SubunitError::Truncated { .. } | SubunitError::TruncatedText { .. }),
+        )) => tests.close().and(Err(truncated.into())),
+        Err(stop) => Err(stop),
     };
     match result {
-        Ok(()) | Err(SubunitError::Stopped) => Ok(tests.delivery.totals),
-        Err(SubunitError::TooManyCases { .. }) => Err(SubunitError::TooManyCases { limit: limits.cases }),
-        Err(error) => Err(error),
+        Ok(()) | Err(Stop::Refused(Refused::Stopped)) => Ok(tests.delivery.totals),
+        Err(Stop::Refused(Refused::TooMany)) => Err(SubunitError::TooManyCases { limit: limits.cases }),
+        Err(Stop::Fault(error)) => Err(error),
     }
 }
 
@@ -180,7 +185,7 @@ impl Noise {
 }
 
 /// Reads packets to the end. Returns how many there were.
-fn packets<R: io::Read>(window: &mut Window<R>, tests: &mut Tests<'_, '_>) -> Result<u64, SubunitError> {
+fn packets<R: io::Read>(window: &mut Window<R>, tests: &mut Tests<'_, '_>) -> Result<u64, Stop> {
     let (mut count, mut damaged, mut noise) = (0, 0, Noise::default());
     let mut cut_off = None;
     loop {
@@ -214,7 +219,7 @@ fn packets<R: io::Read>(window: &mut Window<R>, tests: &mut Tests<'_, '_>) -> Re
                 } else {
                     damaged += 1;
                     if damaged > DAMAGED {
-                        return Err(SubunitError::Damaged { at });
+                        return Err(SubunitError::Damaged { at }.into());
                     }
                     if !noise.inside() {
                         let message = format!("the packet at byte {at} is damaged");
@@ -228,7 +233,7 @@ fn packets<R: io::Read>(window: &mut Window<R>, tests: &mut Tests<'_, '_>) -> Re
         window.take(1);
     }
     match cut_off {
-        Some(at) if count > 0 || at == 0 => Err(SubunitError::Truncated { at }),
+        Some(at) if count > 0 || at == 0 => Err(SubunitError::Truncated { at }.into()),
         _ => Ok(count),
     }
 }
@@ -278,7 +283,7 @@ impl<'a, 'b> Tests<'a, 'b> {
         Self { limits, delivery, open: HashMap::new(), held: 0, arrived: 0 }
     }
 
-    fn packet(&mut self, packet: &packet::Packet<'_>) -> Result<(), SubunitError> {
+    fn packet(&mut self, packet: &packet::Packet<'_>) -> Result<(), Stop> {
         let Some(id) = packet.id.map(String::from_utf8_lossy) else { return Ok(()) };
         let route = packet.route.map(String::from_utf8_lossy).unwrap_or_default();
         let (route, id): (&str, &str) = (&route, &id);
@@ -288,7 +293,7 @@ impl<'a, 'b> Tests<'a, 'b> {
             self.attach(route, id, &String::from_utf8_lossy(name), mime.as_deref(), content);
         }
         let ended = match packet.status {
-            2 => return self.start(route, id, packet.time),
+            2 => return Ok(self.start(route, id, packet.time)?),
             3 => Ended::Passed,
             4 => Ended::UnexpectedSuccess,
             5 => Ended::Skipped,
@@ -319,7 +324,7 @@ impl<'a, 'b> Tests<'a, 'b> {
         Ok(self.open.entry(key).or_insert_with(|| Open { number, held, ..Open::default() }))
     }
 
-    /// Keeps a chunk of an attachment of an open test; of another test, it is forgotten at its end.
+    /// Keeps a chunk of a test's attachment, as far as the limits allow.
     fn attach(&mut self, route: &str, id: &str, name: &str, mime: Option<&str>, content: &[u8]) {
         let limit = if self.held > HELD { 0 } else { self.limits.text };
         let name = bounded::name(name, self.limits);
@@ -342,7 +347,7 @@ impl<'a, 'b> Tests<'a, 'b> {
         self.held += grown;
     }
 
-    fn end(&mut self, route: &str, id: &str, ended: Ended, time: Option<i128>) -> Result<(), SubunitError> {
+    fn end(&mut self, route: &str, id: &str, ended: Ended, time: Option<i128>) -> Result<(), Stop> {
         let open = self.open.remove(&(route.to_owned(), id.to_owned())).unwrap_or_default();
         self.held = self.held.saturating_sub(open.held);
         let status = match ended {
@@ -358,7 +363,7 @@ impl<'a, 'b> Tests<'a, 'b> {
     }
 
     /// Delivers the tests that never ended, in the order of their start.
-    fn close(&mut self) -> Result<(), SubunitError> {
+    fn close(&mut self) -> Result<(), Stop> {
         let mut left: Vec<_> = self.open.drain().collect();
         left.sort_by_key(|(_, open)| open.number);
         for ((_, id), open) in left {

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::{Ended, SubunitError, Tests};
+use super::{Ended, Stop, SubunitError, Tests};
 use crate::bounded::Lines;
 
 /// The longest line of a part's header or length.
@@ -55,7 +55,7 @@ pub(super) fn read_word(line: &str) -> Word<'_> {
 }
 
 /// Reads the stream to its end. Returns how many lines were subunit's.
-pub(super) fn parse<R: BufRead>(reader: R, tests: &mut Tests<'_, '_>) -> Result<u64, SubunitError> {
+pub(super) fn parse<R: BufRead>(reader: R, tests: &mut Tests<'_, '_>) -> Result<u64, Stop> {
     let mut lines = Lines::new(reader, tests.limits.text);
     let (mut known, mut now) = (0, None);
     loop {
@@ -73,7 +73,9 @@ pub(super) fn parse<R: BufRead>(reader: R, tests: &mut Tests<'_, '_>) -> Result<
                 let whole = whole.map_err(|source| SubunitError::Read { at: lines.number, source })?;
                 tests.end("", name, ended, now)?;
                 if !whole {
-                    return Err(SubunitError::TruncatedText { line: lines.number, test: name.to_owned() });
+                    return Err(
+                        SubunitError::TruncatedText { line: lines.number, test: name.to_owned() }.into()
+                    );
                 }
             }
             Word::Known => {}

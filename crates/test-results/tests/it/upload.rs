@@ -361,7 +361,7 @@ fn what_is_no_upload_says_why() {
     assert_eq!(refusal(&garbage), "something follows the end of the archive");
     let inside = gzip(&[raw(b"a", EntryType::Regular, b""), vec![0; 1024], b"garbage".to_vec()].concat());
     assert_eq!(refusal(&inside), "something follows the end of the archive");
-    let mut damaged = sound.clone();
+    let mut damaged = sound;
     let middle = damaged.len() - 6;
     damaged[middle] ^= 1;
     assert_eq!(refusal(&damaged), "the gzip data is damaged");
@@ -441,6 +441,26 @@ fn the_tar_program_writes_what_we_read() {
         assert_eq!((sparse.len(), &sparse[200_000..200_004]), (300_000, &b"data"[..]), "{format}");
         assert!(entries.iter().any(|(entry, _)| matches!(entry.kind, EntryKind::Symlink { .. })));
     }
+}
+
+#[test]
+fn the_tar_program_reads_what_we_write() {
+    let long = "d".repeat(150);
+    let mut writer = UploadWriter::new(Vec::new());
+    let modified = Some("2026-05-01T10:00:00Z".parse().unwrap());
+    let content = vec![b'x'; 1500];
+    writer.file(format!("{long}/file"), FileMetadata { size: 1500, modified }, content.as_slice()).unwrap();
+    writer.note("dir", &EntryKind::Directory, modified).unwrap();
+    writer.note("link", &EntryKind::Symlink { target: long.clone().into_bytes() }, modified).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("upload.tar.gz");
+    std::fs::write(&path, writer.finish().unwrap()).unwrap();
+    let mut tar = std::process::Command::new("tar");
+    tar.arg("--extract").arg("--file").arg(&path).arg("-C").arg(directory.path());
+    assert!(tar.status().unwrap().success());
+    assert_eq!(std::fs::read(directory.path().join(&long).join("file")).unwrap(), content);
+    assert!(directory.path().join("dir").is_dir());
+    assert_eq!(std::fs::read_link(directory.path().join("link")).unwrap().to_str(), Some(long.as_str()));
 }
 
 proptest! {
