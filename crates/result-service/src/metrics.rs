@@ -7,13 +7,13 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
 /// What became of an upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum UploadResult {
     /// Stored as a new run.
     Stored,
@@ -25,9 +25,20 @@ pub(crate) enum UploadResult {
     Failed,
 }
 
+impl UploadResult {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Repeated => "repeated",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct UploadLabels {
-    result: UploadResult,
+    result: &'static str,
 }
 
 /// All metrics.
@@ -84,7 +95,7 @@ impl Metrics {
 
     /// Counts an upload. `bytes` of it were stored.
     pub(crate) fn uploaded(&self, result: UploadResult, bytes: u64, took: Duration) {
-        self.uploads.get_or_create(&UploadLabels { result }).inc();
+        self.uploads.get_or_create(&UploadLabels { result: result.as_str() }).inc();
         self.upload_bytes.inc_by(bytes);
         self.intake.observe(took.as_secs_f64());
     }

@@ -19,7 +19,7 @@ use crate::{
     app::App,
     http::{connections, guard},
     settings::ServiceSettings,
-    store::{OpenError, Store, StoreError},
+    store::{OpenError, RunKey, Store, StoreError},
 };
 
 /// Why the service could not be opened.
@@ -56,7 +56,8 @@ pub struct Service {
 
 impl Service {
     /// Opens the state directory, brings its database to the present schema, and takes hold of it.
-    pub async fn open(settings: ServiceSettings) -> Result<Self, ServiceError> {
+    pub async fn open(mut settings: ServiceSettings) -> Result<Self, ServiceError> {
+        settings.limits.cases = settings.limits.cases.min(RunKey::MOST_CASES);
         let store = Store::open(&settings.state_dir).await?;
         let path = settings.state_dir.join("serve.lock");
         let locked = |source| ServiceError::Lock { path: path.clone(), source };

@@ -129,7 +129,8 @@ async fn take(app: &App, mut parts: Parts, body: Body) -> Result<Taken, Problem>
         },
         Err(problem) => Err(problem),
     };
-    app.tasks().spawn(upload.linger());
+    let stopped = app.stop().clone();
+    app.tasks().spawn(async move { stopped.run_until_cancelled(upload.linger()).await });
     let (result, bytes) = match &taken {
         Ok(taken) if taken.run.repeated => (UploadResult::Repeated, 0),
         Ok(taken) => (UploadResult::Stored, taken.bytes),
@@ -143,7 +144,7 @@ async fn take(app: &App, mut parts: Parts, body: Body) -> Result<Taken, Problem>
         }
         Ok(_) => {}
         Err(problem) => {
-            info!(status = problem.status().as_u16(), detail = problem.detail(), "did not store a result")
+            info!(status = problem.status().as_u16(), detail = problem.detail(), "did not store a result");
         }
     }
     taken

@@ -57,8 +57,15 @@ pub(crate) async fn serve(
     if timeout(limits.grace, tasks.wait()).await.is_err() {
         warn!(tasks = tasks.len(), "cutting connections that did not end in time");
         cut.cancel();
+        // What waited for the cut connections learns of it at once, unless it hangs.
+        if timeout(AFTER_CUT, tasks.wait()).await.is_err() {
+            warn!(tasks = tasks.len(), "leaving work behind that does not end");
+        }
     }
 }
+
+/// How long work may take to end once its connection is cut.
+const AFTER_CUT: Duration = Duration::from_secs(1);
 
 type Accepted = (TcpStream, Peer, tokio::sync::OwnedSemaphorePermit);
 

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use subtle::ConstantTimeEq;
+use tracing::debug;
 
 use super::{Store, StoreError, column, writer::Change};
 use crate::views::{KeyRow, Scope};
@@ -127,7 +128,10 @@ impl Store {
         }
         let noted = key.last_used_at.is_some_and(|at| now.duration_since(at).as_secs() < 60);
         if !noted {
-            self.writer.write(NoteUse { id: key.id.clone(), now }).await?;
+            // Worth a try only: a full disk must not keep readers out.
+            if let Err(error) = self.writer.write(NoteUse { id: key.id.clone(), now }).await {
+                debug!(key.id, %error, "cannot note the use of a key");
+            }
         }
         Ok(Presented::Valid(key))
     }

@@ -28,6 +28,9 @@ impl RunKey {
     /// How many bits of a case's key number it within its run.
     const NUMBER_BITS: u32 = 24;
 
+    /// How many cases a run can have.
+    pub(crate) const MOST_CASES: u64 = (1 << Self::NUMBER_BITS) - 1;
+
     /// The key of a case of this run.
     pub(super) fn case(self, number: u64) -> i64 {
         (self.0 << Self::NUMBER_BITS) | column::integer(number)

@@ -40,7 +40,8 @@ impl Store {
             sql.push(")");
         }
         if let Some(search) = filter.search.as_deref().filter(|search| !search.is_empty()) {
-            let search = search.to_lowercase();
+            // Both sides fold ASCII only, as SQLite does.
+            let search = search.to_ascii_lowercase();
             sql.push(" AND (instr(lower(name), ").push_bind(search.clone());
             sql.push(") > 0 OR instr(lower(class), ").push_bind(search.clone());
             sql.push(") > 0 OR instr(lower(suite), ").push_bind(search);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sqlx::{QueryBuilder, Row, sqlite::SqliteRow};
-use test_results::{RunId, TestName};
+use test_results::{RunId, State, TestName};
 
 use super::{Store, StoreError, column, cursor, put_run::Document};
 use crate::views::{
@@ -29,7 +29,7 @@ impl Store {
         let mut sql = QueryBuilder::new("SELECT t.key, t.name, t.owner, t.runs FROM tests t WHERE t.name > ");
         sql.push_bind(page.after.as_ref().map_or(String::new(), |cursor| cursor.0.clone()));
         if let Some(search) = filter.search.as_deref().filter(|search| !search.is_empty()) {
-            sql.push(" AND instr(lower(t.name), ").push_bind(search.to_lowercase()).push(") > 0");
+            sql.push(" AND instr(lower(t.name), ").push_bind(search.to_ascii_lowercase()).push(") > 0");
         }
         if let Some(state) = filter.state {
             sql.push(
@@ -79,8 +79,11 @@ impl Store {
                 .push(")");
         }
         if let Some(state) = filter.state {
-            // Written out, so that the partial index of runs that did not pass can be used.
-            sql.push(" AND r.state = '").push(state.as_str()).push("'");
+            sql.push(" AND r.state = ").push_bind(state.as_str());
+            if state != State::Passed {
+                // Says the condition of the partial index of runs that did not pass, so that it is used.
+                sql.push(" AND r.state <> 'passed'");
+            }
         }
         if let Some(image) = &filter.image {
             sql.push(" AND r.image = ").push_bind(image.clone());

@@ -1,5 +1,6 @@
 //! Keys, scopes, doors that stand open, and guessing.
 
+use reqwest::header::HeaderValue;
 use result_service::Scope;
 use serde_json::{Value, json};
 
@@ -83,7 +84,7 @@ async fn keys_are_made_shown_once_and_revoked() {
     let response = create.json(&json!({"name": "ci", "scopes": ["upload"]})).send().await.expect("answers");
     assert_eq!(
         (response.status().as_u16(), &response.headers()["cache-control"]),
-        (201, &"no-store".parse().unwrap())
+        (201, &HeaderValue::from_static("no-store"))
     );
     let made: Value = response.json().await.expect("JSON");
     let (key, id) = (made["key"].as_str().expect("a key"), made["id"].as_str().expect("an id"));

@@ -197,8 +197,8 @@ async fn monitors_are_answered() {
     );
     let text = response.text().await.expect("a body");
     for line in [
-        "tugyard_serve_uploads_total{result=\"Stored\"} 1",
-        "tugyard_serve_uploads_total{result=\"Refused\"} 1",
+        "tugyard_serve_uploads_total{result=\"stored\"} 1",
+        "tugyard_serve_uploads_total{result=\"refused\"} 1",
         "tugyard_serve_intake_duration_seconds_count 2",
         "tugyard_serve_event_streams 0",
         "tugyard_serve_errors_total 0",

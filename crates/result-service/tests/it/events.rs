@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use reqwest::Response;
+use reqwest::{Response, header::HeaderValue};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -103,7 +103,7 @@ impl Listener {
         let response = request.send().await.expect("answers");
         assert_eq!(
             (response.status().as_u16(), &response.headers()["content-type"]),
-            (200, &"text/event-stream".parse().unwrap())
+            (200, &HeaderValue::from_static("text/event-stream"))
         );
         let mut listener = Self { response, buffer: String::new() };
         // The first message says that the stream is open: what is stored from now on is seen.

@@ -132,7 +132,7 @@ async fn malformed_reports_are_refused_with_file_and_line() {
         "<testsuite name=\"a\">\n<testcase name=\"b\"/>\n",
         "<?xml version=\"1.0\"?>\n<!DOCTYPE t [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;\">]>\n\
          <testsuite name=\"&b;\"><testcase name=\"c\"/></testsuite>",
-        "<testsuite>\n\n<testcase name=\"\u{0}\" &bogus;/></testsuite>",
+        "<testsuite>\n\n<testcase name=\"b\" <failure/></testcase></testsuite>",
     ] {
         let upload = archive(&[("results/sub/junit.xml", report.as_bytes())]);
         let problem = refuses(&served, report, upload, &[422]).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all, stream};
 use serde_json::json;
+use sqlx::Connection;
 use testkit::eventually;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -266,6 +267,34 @@ async fn an_interrupted_upload_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn what_a_crash_left_behind_is_removed() {
+    let served = Served::start().await;
+    let stored = served.stored("", whole_archive(0, JUNIT)).await;
+    let state = served.stop().await;
+    std::fs::write(state.path().join("state/blobs/incoming/.tmpHalf"), b"half").expect("room on the disk");
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(state.path().join("state/results.sqlite"));
+    let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("opens");
+    for run in [77_i64, 78] {
+        for number in 1..=600 {
+            let case = sqlx::query("INSERT INTO cases (key, name, status) VALUES (?, 'staged', 'passed')");
+            case.bind((run << 24) + number).execute(&mut connection).await.expect("inserts");
+        }
+    }
+    connection.close().await.expect("closes");
+
+    let served = Served::in_state(state, |_| {}).await;
+    assert_eq!(served.count("cases").await, 3);
+    assert_eq!(served.blob_files(), Vec::<String>::new());
+    let path = format!("/api/v1/runs/{}/cases", stored["id"].as_str().expect("an id"));
+    assert_eq!(served.json(&path).await["items"].as_array().expect("items").len(), 3);
+    // A new run never takes over what belonged to another.
+    let receipt = served.stored("?test=t", archive(&[("results/a.txt", b"a")])).await;
+    let path = format!("/api/v1/runs/{}/cases", receipt["id"].as_str().expect("an id"));
+    assert_eq!(served.json(&path).await["items"], json!([]));
+}
+
+#[tokio::test]
 async fn what_was_answered_is_there_after_a_restart() {
     let served = Served::start().await;
     let upload = whole_archive(0, JUNIT);
@@ -303,6 +332,21 @@ async fn an_upload_in_flight_is_finished_when_the_service_is_stopped() {
     let state = served.stop().await;
     let served = Served::in_state(state, |_| {}).await;
     assert_eq!(served.count("runs").await, 1);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_worth_another_try() {
+    let served = Served::start().await;
+    let upload = archive(&[("results/noise.bin", &noise(200_000))]);
+    let incoming = served.state_dir().join("state/blobs/incoming");
+    std::fs::remove_dir(&incoming).expect("is empty");
+    let response = served.upload("?test=t", upload.clone()).send().await.expect("answers");
+    assert!(response.headers().contains_key("retry-after"));
+    let (status, problem) = problem(response).await;
+    assert_eq!(status, 503, "{problem}");
+    assert!(!problem.to_string().contains("incoming"), "{problem}");
+    std::fs::create_dir(&incoming).expect("can be made again");
+    served.stored("?test=t", upload).await;
 }
 
 #[tokio::test]

@@ -144,6 +144,7 @@ impl Served {
 }
 
 impl Drop for Served {
+    #[allow(clippy::print_stderr, reason = "whoever looks into the failure needs the path")]
     fn drop(&mut self) {
         self.stop.cancel();
         if std::thread::panicking()
