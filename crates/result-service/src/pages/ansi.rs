@@ -267,7 +267,7 @@ impl<'a> Sequence<'a> {
             }
             // Strings (titles, hyperlinks, …) up to BEL or ESC \; the text of a hyperlink lies outside.
             Some(']' | 'P' | 'X' | '^' | '_') => {
-                while let Some((at, character)) = characters.next() {
+                for (at, character) in characters {
                     match character {
                         '\u{7}' | '\u{9c}' => {
                             return Self { length: at + character.len_utf8(), colours: None };

@@ -204,3 +204,42 @@ impl View for TestList {
         .render()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use test_results::{RunId, TestName};
+
+    use super::*;
+    use crate::views::RunDot;
+
+    fn test(name: &str, states: &[State]) -> TestOverview {
+        let run = |state: &State| RunDot {
+            id: RunId(uuid::Uuid::nil()),
+            state: *state,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            seconds: None,
+            failed: 0,
+        };
+        TestOverview {
+            name: TestName::from(name),
+            owner: None,
+            runs: states.len() as u64,
+            last: states.iter().map(run).collect(),
+        }
+    }
+
+    #[test]
+    fn the_newest_run_counts_and_failures_come_first() {
+        let mut tests = [
+            test("a", &[State::Passed, State::Failed]),
+            test("b", &[State::Lost]),
+            test("c", &[State::TimedOut]),
+            test("d", &[]),
+            test("e", &[State::Failed]),
+        ];
+        let counts = Counts { tests: 5, passed: 1, failed: 1, timed_out: 1, lost: 1 };
+        assert_eq!(Counts::of(&tests), counts);
+        tests.sort_by_key(urgency);
+        assert_eq!(tests.map(|test| test.name.0), ["c", "e", "b", "a", "d"]);
+    }
+}

@@ -423,10 +423,10 @@ async fn pictures() {
     let run = history(&served).await;
     let browser = Browser::start().await;
     for (name, path, dark, width, height) in [
-        ("tests", "/", false, 1280, 800),
+        ("tests", "/", false, 1280, 790),
         ("tests-dark", "/", true, 1280, 800),
         ("tests-phone", "/", false, 390, 844),
-        ("run", run.as_str(), false, 1280, 1180),
+        ("run", run.as_str(), false, 1280, 1450),
         ("run-dark", run.as_str(), true, 1280, 1600),
         ("run-phone", run.as_str(), true, 390, 1600),
         ("test", "/tests/payments-api", false, 1280, 1000),
