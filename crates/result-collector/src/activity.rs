@@ -12,6 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use test_results::RunId;
 use tokio::sync::mpsc;
 
 /// Where a result came from. Stored beside each spooled result.
@@ -28,6 +29,8 @@ pub enum Source {
         finished_at: Timestamp,
         /// Whether a runner made it as a copy of a test container.
         copy: bool,
+        /// Whether the results directory is in it. The service has refused the whole otherwise.
+        complete: bool,
     },
     /// A file of a watched directory.
     File {
@@ -76,8 +79,8 @@ pub enum CollectorEvent {
         source: Source,
         /// Its idempotency key.
         key: String,
-        /// The run's id at the service.
-        run: String,
+        /// The run at the service.
+        run: RunId,
         /// The service had it already: an earlier answer got lost.
         repeated: bool,
     },

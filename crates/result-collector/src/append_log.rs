@@ -2,7 +2,7 @@
 //! a torn line is skipped. Knows nothing of what the lines mean.
 
 use std::{
-    io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
@@ -17,13 +17,15 @@ pub(crate) struct AppendLog {
     path: PathBuf,
     file: File,
     lines: usize,
+    /// The last line may be torn: the next one must begin with a line end.
+    torn: bool,
 }
 
 impl AppendLog {
     /// Opens or makes the file and hands each record to `read`, oldest first.
     pub(crate) fn open<T: DeserializeOwned>(path: &Path, mut read: impl FnMut(T)) -> io::Result<Self> {
-        let mut file = private(OpenOptions::new().read(true).append(true).create(true)).open(path)?;
-        let mut reader = BufReader::new(&mut file);
+        let file = private(OpenOptions::new().read(true).append(true).create(true)).open(path)?;
+        let mut reader = BufReader::new(&file);
         let (mut line, mut lines) = (Vec::new(), 0);
         while reader.read_until(b'\n', &mut line)? > 0 {
             lines += 1;
@@ -35,19 +37,20 @@ impl AppendLog {
             }
             line.clear();
         }
-        if !line.is_empty() {
-            file.seek(SeekFrom::End(0))?;
-            file.write_all(b"\n")?;
-        }
-        Ok(Self { path: path.to_owned(), file, lines })
+        let torn = !line.is_empty();
+        Ok(Self { path: path.to_owned(), file, lines, torn })
     }
 
     /// Adds a record. It survives a kill at once, and a power cut after the next [`AppendLog::sync`]; whoever
     /// writes here must be able to repeat what the record says was done.
     pub(crate) fn append<T: Serialize>(&mut self, record: &T) -> io::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
+        let mut line = if self.torn { b"\n".to_vec() } else { Vec::new() };
+        serde_json::to_writer(&mut line, record)?;
         line.push(b'\n');
+        // A full disk may take a part of it.
+        self.torn = true;
         self.file.write_all(&line)?;
+        self.torn = false;
         self.lines += 1;
         Ok(())
     }
@@ -77,6 +80,7 @@ impl AppendLog {
         fs_err::rename(&fresh, &self.path)?;
         self.file = private(OpenOptions::new().append(true)).open(&self.path)?;
         self.lines = lines;
+        self.torn = false;
         Ok(())
     }
 }

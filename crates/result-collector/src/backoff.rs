@@ -10,7 +10,7 @@ use crate::activity::RefusalKind;
 /// The first pause, before jitter.
 const FIRST: Duration = Duration::from_millis(250);
 /// The longest pause that we choose ourselves.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(30);
 /// The longest pause that we let a service choose.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_a_minute_and_jitter_fills_the_upper_half() {
+    fn pauses_double_up_to_half_a_minute_and_jitter_fills_the_upper_half() {
         assert_eq!(pause(1, 0.0), FIRST / 2);
         assert_eq!(pause(1, 1.0), FIRST);
         assert_eq!(pause(3, 1.0), FIRST * 4);

@@ -22,6 +22,9 @@ use crate::{
     spool::{Spool, SpoolError},
 };
 
+/// How long the end of a collector waits for the disk.
+const CLOSING: Duration = Duration::from_secs(2);
+
 /// What a collector works with.
 #[derive(Clone, Debug)]
 pub struct CollectorSettings {
@@ -65,7 +68,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             console_max: 8 * 1024 * 1024,
-            results_max: 4 * 1024 * 1024 * 1024,
+            // Of the 1 GiB that the service unpacks, the rest is for the console.
+            results_max: 960 * 1024 * 1024,
             settle: Duration::from_secs(1),
             rescan: Duration::from_secs(300),
             in_flight: 16,
@@ -148,7 +152,8 @@ impl Collector {
         if engine.is_none() && settings.dirs.is_empty() {
             return Err(CollectError::NothingToWatch);
         }
-        let state = open_state(&settings, &reporter).await?;
+        let closed = CancellationToken::new();
+        let state = open_state(&settings, &reporter, closed.clone()).await?;
         let hostname: Arc<str> = settings.hostname.as_str().into();
         let (confirm, confirmed) = mpsc::channel(1024);
 
@@ -174,14 +179,16 @@ impl Collector {
                     reporter: reporter.clone(),
                     hostname: Arc::clone(&hostname),
                     limits: settings.limits,
-                    engine_document: Arc::default(),
+                    about_engine: Arc::default(),
                 };
                 let watch = ContainerWatch { capture, cleanup: settings.cleanup, confirmed };
                 parts.spawn(container_watch::run(watch, stop.clone()));
             }
             None => drop(confirmed),
         }
-        if !settings.dirs.is_empty() {
+        if settings.dirs.is_empty() {
+            drop(state.spool);
+        } else {
             let watch = DirWatch {
                 directories: settings.dirs,
                 spool: state.spool,
@@ -199,6 +206,8 @@ impl Collector {
                 std::panic::resume_unwind(e.into_panic());
             }
         }
+        // Threads that still write hold the spool's lock for a moment.
+        let _ = tokio::time::timeout(CLOSING, closed.cancelled()).await;
         Ok(())
     }
 }
@@ -210,11 +219,15 @@ struct State {
     journal: Journal,
 }
 
-async fn open_state(settings: &CollectorSettings, reporter: &Reporter) -> Result<State, CollectError> {
+async fn open_state(
+    settings: &CollectorSettings,
+    reporter: &Reporter,
+    closed: CancellationToken,
+) -> Result<State, CollectError> {
     let (state_dir, spool_max, reporter) = (settings.state_dir.clone(), settings.spool_max, reporter.clone());
     let opening = tokio::task::spawn_blocking(move || {
         // First the spool: its lock keeps a second collector away from the records too.
-        let spool = Spool::open(&state_dir.join("spool"), spool_max, reporter)?;
+        let spool = Spool::open(&state_dir.join("spool"), spool_max, reporter, closed)?;
         let failed = |path: PathBuf| move |source| CollectError::Record { path, source };
         let path = state_dir.join("containers.log");
         let record = Arc::new(Record::open(&path).map_err(failed(path))?);
@@ -226,7 +239,8 @@ async fn open_state(settings: &CollectorSettings, reporter: &Reporter) -> Result
 }
 
 fn note_confirmed(record: &Record, source: &Source) {
-    if let Source::Container { id, finished_at, .. } = source
+    // What was refused as a whole keeps its container.
+    if let Source::Container { id, finished_at, complete: true, .. } = source
         && let Err(e) = confirm(record, id, *finished_at)
     {
         tracing::warn!(error = %e, "cannot note that a container's result is confirmed");

@@ -98,7 +98,7 @@ pub(crate) async fn run(watch: ContainerWatch, stop: CancellationToken) {
             Some(listed) = watching.listing.join_next() => watching.listed(listed.ok()),
             Some(removed) = watching.removals.join_next() => watching.removed(removed.ok()),
             Some(source) = confirmed.recv() => {
-                if let Source::Container { id, name, copy: true, .. } = source {
+                if let Source::Container { id, name, copy: true, complete: true, .. } = source {
                     watching.remove(id, name);
                 }
             }
@@ -180,7 +180,9 @@ impl Watching {
         let capture = Arc::clone(&self.capture);
         self.listing.spawn(async move {
             tokio::time::sleep(after).await;
-            capture.engine.list(&ListFilter { all: true, labels: Vec::new() }).await
+            let everything = ListFilter { all: true, labels: Vec::new() };
+            // The first capture should not have to wait for what the engine says about itself.
+            tokio::join!(capture.engine.list(&everything), capture.engine_document()).0
         });
     }
 

@@ -2,6 +2,7 @@
 //! payload's contents, never deletes what is not confirmed, and never shows the API key.
 
 mod gate;
+mod reduced;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,11 +15,12 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use test_results::upload::{GZIP, IDEMPOTENCY_KEY, Receipt};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::{io::ReaderStream, sync::CancellationToken};
 use url::Url;
 
-use self::gate::Gate;
+use self::{gate::Gate, reduced::ReduceError};
 use crate::{
     activity::{CollectorEvent, RefusalKind, Reporter, Source},
     backoff::{self, Answer, Verdict},
@@ -53,12 +55,6 @@ pub(crate) struct Delivery {
     pub(crate) on_confirmed: OnConfirmed,
     /// Told last, when a container's result has left the spool.
     pub(crate) confirmed: mpsc::Sender<Source>,
-}
-
-/// The service's answer to a stored result.
-#[derive(Debug, Deserialize)]
-struct Receipt {
-    id: String,
 }
 
 /// How one attempt ended.
@@ -194,10 +190,24 @@ impl Delivery {
         payload_len: u64,
     ) {
         let at = Timestamp::now();
+        let smaller = reduced::describe(&description).filter(|_| kind == RefusalKind::Content);
         let refusal = Refusal { kind, status, reason, at, description: Some(description), payload_len };
-        let rejected = tokio::task::spawn_blocking(move || lease.reject(&refusal)).await;
-        if let Ok(Err(e)) = rejected {
-            tracing::warn!(error = %e, "cannot put a refused result aside");
+        let spool = self.spool.clone();
+        let rejected = tokio::task::spawn_blocking(move || {
+            let mut lease = lease;
+            // The smaller one first: after a crash in between, the whole is refused again and nothing is lost.
+            if let Some(smaller) = smaller
+                && let Err(e) = spool_smaller(&spool, &mut lease, &smaller, &refusal.reason)
+            {
+                tracing::warn!(error = chain(&e), "cannot deliver a refused result without its files");
+            }
+            lease.reject(&refusal)
+        })
+        .await;
+        if let Ok(Err((lease, e))) = rejected {
+            tracing::warn!(error = %e, "cannot put a refused result aside; trying again");
+            let after = backoff::pause(lease.attempts, jitter());
+            lease.postpone(after);
         }
     }
 
@@ -215,9 +225,9 @@ impl Delivery {
         let mut request = self
             .http
             .post(target)
-            .header(CONTENT_TYPE, "application/gzip")
+            .header(CONTENT_TYPE, GZIP)
             .header(CONTENT_LENGTH, len)
-            .header("idempotency-key", &description.key)
+            .header(IDEMPOTENCY_KEY, &description.key)
             .body(body);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
@@ -256,6 +266,20 @@ impl Delivery {
             Some(key) if !key.is_empty() && text.contains(key) => text.replace(key, "***"),
             _ => text,
         }
+    }
+}
+
+fn spool_smaller(
+    spool: &Spool,
+    lease: &mut Lease,
+    smaller: &Description,
+    reason: &str,
+) -> Result<(), ReduceError> {
+    match lease.load()? {
+        Some((_, payload)) => {
+            reduced::spool_without_results(spool, spool.reserve_nothing(), smaller, payload, reason)
+        }
+        None => Ok(()),
     }
 }
 

@@ -32,6 +32,7 @@ use bytes::Bytes;
 use fs_err::{File, OpenOptions, os::unix::fs::OpenOptionsExt};
 use jiff::Timestamp;
 use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
     group_sync::GroupSync,
@@ -87,6 +88,8 @@ pub(crate) struct Inner {
     turn: tokio::sync::Mutex<()>,
     reporter: Reporter,
     _lock: File,
+    /// Cancelled when the last user is gone.
+    _closed: DropGuard,
 }
 
 impl Inner {
@@ -130,7 +133,13 @@ impl Inner {
 
 impl Spool {
     /// Opens or makes the spool and takes up what an earlier collector left. Blocking.
-    pub(crate) fn open(home: &Path, max: u64, reporter: Reporter) -> Result<Self, SpoolError> {
+    /// `closed` is cancelled when the spool and its lock are free again.
+    pub(crate) fn open(
+        home: &Path,
+        max: u64,
+        reporter: Reporter,
+        closed: CancellationToken,
+    ) -> Result<Self, SpoolError> {
         let failed = |source| SpoolError::Io { action: "open", path: home.to_owned(), source };
         for directory in [home.to_owned(), home.join("queue"), home.join("partial"), home.join("rejected")] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
@@ -161,6 +170,7 @@ impl Spool {
             turn: tokio::sync::Mutex::default(),
             reporter,
             _lock: lock,
+            _closed: closed.drop_guard(),
         }));
         spool.recover().map_err(failed)?;
         Ok(spool)
@@ -241,6 +251,11 @@ impl Spool {
             }
             freed.await;
         }
+    }
+
+    /// No room at all, for what must not wait: it is taken as it is needed.
+    pub(crate) fn reserve_nothing(&self) -> Reservation {
+        Reservation { spool: Arc::clone(&self.0), room: 0 }
     }
 
     /// Begins an item. Blocking.
@@ -367,8 +382,10 @@ impl Lease {
     }
 
     /// The service will not take it: it is put aside with the reason. Blocking.
-    pub(crate) fn reject(mut self, refusal: &Refusal) -> io::Result<()> {
-        self.spool.put_aside(self.seq, refusal)?;
+    pub(crate) fn reject(mut self, refusal: &Refusal) -> Result<(), (Self, io::Error)> {
+        if let Err(e) = self.spool.put_aside(self.seq, refusal) {
+            return Err((self, e));
+        }
         self.forget();
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::{
 use container_engine::{Container, Engine, EngineError, EngineInfo, engine::LogSource};
 use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use serde_json::json;
+use test_results::upload::{self, Appended, EntryKind, FileMetadata, UploadWriter, layout};
 use tokio::sync::Mutex;
 use tokio_util::{
     io::{StreamReader, SyncIoBridge},
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     activity::{CollectorEvent, Reporter},
-    bundle::{self, Bundle, below_root},
+    bundle::{self, below_root},
     collector::Limits,
     spool::{
         Spool, SpoolError,
@@ -35,8 +35,8 @@ use crate::{
 
 /// Room that is set aside for a result before its size is known.
 const ESTIMATE: u64 = 1024 * 1024;
-/// How many left-out entries are named one by one.
-const NAMED: usize = 20;
+/// The service takes 100,000 entries.
+const MOST_ENTRIES: u64 = 99_000;
 
 /// Why a container could not be captured this time.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ pub(crate) struct Capture {
     pub(crate) hostname: Arc<str>,
     pub(crate) limits: Limits,
     /// What the engine says about itself; asking costs it more than an inspection does.
-    pub(crate) engine_document: Arc<Mutex<Option<Arc<[u8]>>>>,
+    pub(crate) about_engine: Arc<Mutex<Option<Arc<[u8]>>>>,
 }
 
 /// The parts of an upload besides the results.
@@ -96,7 +96,7 @@ struct Parts {
     engine: Arc<[u8]>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    mtime: u64,
+    ended_at: Timestamp,
 }
 
 impl Capture {
@@ -134,17 +134,12 @@ impl Capture {
             }
         };
         let parts = Parts {
-            description: Description {
-                key,
-                query: end.query(ended, &self.hostname),
-                source: end.source(ended),
-                spooled_at: Timestamp::now(),
-            },
+            description: Description::new(key, &end.query(ended, &self.hostname), end.source(ended)),
             inspect: serde_json::to_vec(&end.document).map_err(|e| CaptureError::Write(e.into()))?,
             engine,
             stdout,
             stderr,
-            mtime: u64::try_from(end.finished_at.as_second()).unwrap_or(0),
+            ended_at: end.finished_at,
         };
         let notes = self.write(reservation, parts, archive, notes).await?;
         for note in notes {
@@ -163,17 +158,17 @@ impl Capture {
     }
 
     /// Empty if the engine does not say.
-    async fn engine_document(&self) -> Arc<[u8]> {
-        let mut known = self.engine_document.lock().await;
+    pub(crate) async fn engine_document(&self) -> Arc<[u8]> {
+        let mut known = self.about_engine.lock().await;
         if known.is_none() {
-            *known = self.engine.info().await.ok().map(|info| engine_document(&info).into());
+            *known = self.engine.info().await.ok().map(|info| engine_document(info).into());
         }
         known.clone().unwrap_or_default()
     }
 
     /// The engine may be another version now.
     pub(crate) async fn forget_engine_document(&self) {
-        *self.engine_document.lock().await = None;
+        *self.about_engine.lock().await = None;
     }
 
     async fn console(&self, id: &str) -> Result<(Console, Console), EngineError> {
@@ -279,17 +274,17 @@ impl Capture {
 }
 
 /// What the engine says about itself, as the upload carries it.
-fn engine_document(info: &EngineInfo) -> Vec<u8> {
-    json!({
-        "id": info.id,
-        "name": info.name,
-        "server_version": info.server_version,
-        "api_version": info.api_version,
-        "operating_system": info.operating_system,
-        "kernel_version": info.kernel_version,
-    })
-    .to_string()
-    .into_bytes()
+fn engine_document(info: EngineInfo) -> Vec<u8> {
+    let document = upload::EngineInfo {
+        id: info.id,
+        name: info.name,
+        server_version: info.server_version,
+        api_version: info.api_version,
+        operating_system: info.operating_system,
+        kernel_version: info.kernel_version,
+    };
+    // Texts always have a JSON form.
+    serde_json::to_vec(&document).unwrap_or_default()
 }
 
 fn write_bundle(
@@ -299,88 +294,93 @@ fn write_bundle(
     results_max: u64,
     mut notes: Vec<String>,
 ) -> Result<(ItemWriter, Vec<String>), CaptureError> {
-    let write = CaptureError::Write;
-    let mut bundle = Bundle::new(writer);
-    bundle.add(bundle::INSPECT, parts.mtime, &parts.inspect).map_err(write)?;
+    let mut bundle = bundle::begin(writer);
+    let add = |bundle: &mut UploadWriter<_>, path: &str, content: &[u8]| {
+        let metadata = FileMetadata { size: content.len() as u64, modified: Some(parts.ended_at) };
+        bundle.file(path, metadata, content).map(|_| ()).map_err(CaptureError::Write)
+    };
+    add(&mut bundle, layout::INSPECT, &parts.inspect)?;
     if !parts.engine.is_empty() {
-        bundle.add(bundle::ENGINE, parts.mtime, &parts.engine).map_err(write)?;
+        add(&mut bundle, layout::ENGINE, &parts.engine)?;
     }
-    bundle.add(bundle::STDOUT, parts.mtime, &parts.stdout).map_err(write)?;
-    bundle.add(bundle::STDERR, parts.mtime, &parts.stderr).map_err(write)?;
+    add(&mut bundle, layout::STDOUT, &parts.stdout)?;
+    add(&mut bundle, layout::STDERR, &parts.stderr)?;
     if let Some(archive) = archive {
         let mut from = Watched { from: archive, failed: None };
         let copied = copy_results(&mut from, &mut bundle, results_max, &mut notes);
         if let Some(e) = from.failed {
             return Err(CaptureError::Archive(e));
         }
-        copied.map_err(write)?;
+        copied.map_err(CaptureError::Write)?;
     }
     if !notes.is_empty() {
         let mut text = notes.join("\n");
         text.push('\n');
-        bundle.add(bundle::NOTES, parts.mtime, text.as_bytes()).map_err(write)?;
+        add(&mut bundle, bundle::NOTES, text.as_bytes())?;
     }
-    Ok((bundle.finish().map_err(write)?, notes))
+    Ok((bundle.finish().map_err(CaptureError::Write)?, notes))
 }
 
-/// Copies the regular files of the engine's archive. Links, devices, FIFOs and sockets are left out: a link's target
-/// is in the archive under its own name or is none of our business.
+/// Copies the engine's archive. Of links, devices and FIFOs there is only a note in the archive that they were there:
+/// a link's target is in it under its own name or is none of our business.
 fn copy_results<W: io::Write>(
     archive: impl Read,
-    bundle: &mut Bundle<W>,
+    bundle: &mut UploadWriter<W>,
     results_max: u64,
     notes: &mut Vec<String>,
 ) -> io::Result<()> {
     let mut archive = tar::Archive::new(BufReader::with_capacity(128 * 1024, archive));
-    let (mut left, mut left_out) = (results_max, 0);
+    let (mut left, mut entries) = (results_max, 0);
     for entry in archive.entries()? {
         let entry = entry?;
-        let kind = entry.header().entry_type();
+        let header = entry.header();
+        let modified =
+            header.mtime().ok().and_then(|at| Timestamp::from_second(i64::try_from(at).ok()?).ok());
         let path = entry.path_bytes().into_owned();
-        if kind.is_dir() {
-            continue;
-        }
-        let below = below_root(&path).filter(|_| kind.is_file() || kind.is_contiguous());
-        let Some(below) = below else {
-            left_out += 1;
-            if left_out <= NAMED {
-                let path = String::from_utf8_lossy(&path);
-                notes.push(format!("`{path}` is left out: {}", kind_name(kind)));
-            }
+        let shown = || String::from_utf8_lossy(&path).into_owned();
+        let Some(below) = below_root(&path) else {
+            notes.push(format!("`{}` is left out: its path leaves the results directory", shown()));
             continue;
         };
+        let path = [layout::RESULTS.as_bytes(), &below].concat();
+        let kind = match header.entry_type() {
+            kind if kind.is_dir() => continue,
+            kind if kind.is_file() || kind.is_contiguous() => EntryKind::File,
+            kind if kind.is_symlink() => EntryKind::Symlink { target: target(&entry) },
+            kind if kind.is_hard_link() => EntryKind::HardLink { target: hard_target(&entry) },
+            kind if kind.is_character_special() => EntryKind::Skipped { what: "character device" },
+            kind if kind.is_block_special() => EntryKind::Skipped { what: "block device" },
+            _ => EntryKind::Skipped { what: "FIFO" },
+        };
+        entries += 1;
         let len = entry.size();
-        if len > left {
+        if entries > MOST_ENTRIES || len > left {
             notes.push(format!(
-                "the results are cut before `{}`: together they are larger than {results_max} bytes",
-                String::from_utf8_lossy(&below)
+                "the results are cut before `{}`: together they are more than {MOST_ENTRIES} entries or {results_max} bytes",
+                shown()
             ));
             break;
         }
+        if kind != EntryKind::File {
+            bundle.note(&path, &kind, modified)?;
+            continue;
+        }
         left -= len;
-        let mtime = entry.header().mtime().unwrap_or(0);
-        bundle.add_result(&below, mtime, len, entry)?;
-    }
-    if left_out > NAMED {
-        notes.push(format!("{} more entries are left out", left_out - NAMED));
+        let whole = bundle.file(&path, FileMetadata { size: len, modified }, entry)?;
+        if whole != Appended::Whole {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
     }
     Ok(())
 }
 
-fn kind_name(kind: tar::EntryType) -> &'static str {
-    if kind.is_symlink() {
-        "a symbolic link"
-    } else if kind.is_hard_link() {
-        "a second name (hard link) of a file that is included"
-    } else if kind.is_fifo() {
-        "a FIFO"
-    } else if kind.is_block_special() || kind.is_character_special() {
-        "a device"
-    } else if kind.is_file() {
-        "its path leaves the results directory"
-    } else {
-        "not a regular file"
-    }
+fn target<R: Read>(entry: &tar::Entry<'_, R>) -> Vec<u8> {
+    entry.link_name_bytes().unwrap_or_default().into_owned()
+}
+
+/// A hard link names its first name as the engine's archive has it.
+fn hard_target<R: Read>(entry: &tar::Entry<'_, R>) -> Vec<u8> {
+    below_root(&target(entry)).map_or_else(Vec::new, |below| [layout::RESULTS.as_bytes(), &below].concat())
 }
 
 /// Remembers that reading failed, to tell it from a failure to write.

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use container_engine::{Container, ContainerSummary, EngineEvent, Lifecycle};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use test_results::labels;
+use test_results::{
+    TestName, labels,
+    upload::{UploadQuery, container_key},
+};
 
 use crate::activity::Source;
 
@@ -101,7 +104,8 @@ impl End {
         };
         Some(Self {
             finished_at,
-            started_at: container.started_at.filter(|at| *at <= finished_at).or(ended.started_at),
+            started_at: start_of(container.started_at, finished_at)
+                .or(start_of(ended.started_at, finished_at)),
             exit_code,
             document: container.document.clone(),
             name: container.name.clone(),
@@ -115,7 +119,7 @@ impl End {
         let foreign = ["name", "image", "exitCode"];
         let labels: BTreeMap<_, _> =
             ended.labels.iter().filter(|(key, _)| !foreign.contains(&key.as_str())).collect();
-        let started_at = ended.started_at.filter(|at| *at <= event.at);
+        let started_at = start_of(ended.started_at, event.at);
         let document = json!({
             "Id": ended.id,
             "Name": format!("/{}", ended.name),
@@ -138,7 +142,7 @@ impl End {
     }
 
     pub(crate) fn key(&self, ended: &Ended) -> String {
-        format!("container/{}/{}", ended.id, self.finished_at.as_nanosecond())
+        container_key(&ended.id, self.finished_at)
     }
 
     pub(crate) fn source(&self, ended: &Ended) -> Source {
@@ -147,23 +151,30 @@ impl End {
             name: self.name.clone(),
             finished_at: self.finished_at,
             copy: ended.is_copy(),
+            complete: true,
         }
     }
 
-    /// The query of the upload.
-    pub(crate) fn query(&self, ended: &Ended, hostname: &str) -> Vec<(String, String)> {
+    /// The query of the upload. Cause and timeout stand in the labels of the inspect document.
+    pub(crate) fn query(&self, ended: &Ended, hostname: &str) -> UploadQuery {
         let test = labels::get(&ended.labels, labels::CREATED_FROM).unwrap_or(&self.name);
-        let pairs = [
-            ("mainfile", Some("results.tar".to_owned())),
-            ("docker.imagename", Some(self.image.clone())),
-            ("exitcode", self.exit_code.map(|code| code.to_string())),
-            ("start-time", self.started_at.map(|at| at.to_string())),
-            ("end-time", Some(self.finished_at.to_string())),
-            ("test", Some(test.to_owned())),
-            ("hostname", Some(hostname.to_owned())),
-        ];
-        pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+        UploadQuery {
+            main_file: Some("results.tar".to_owned()),
+            image: Some(self.image.clone()),
+            exit_code: self.exit_code,
+            started_at: self.started_at,
+            finished_at: Some(self.finished_at),
+            test: Some(TestName::from(test)),
+            host: Some(hostname.to_owned()),
+            ..UploadQuery::default()
+        }
     }
+}
+
+/// The start that belongs to an end. The engine notes the start of a container that ends at once after its end.
+fn start_of(started_at: Option<Timestamp>, finished_at: Timestamp) -> Option<Timestamp> {
+    let started_at = started_at?;
+    (started_at.duration_since(finished_at) <= SAME_END).then_some(started_at.min(finished_at))
 }
 
 /// The tmpfs that a path lies in, if it does: such a directory is empty by the time it can be archived.
@@ -231,6 +242,13 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_the_engine_noted_late_is_not_after_the_end() {
+        let ended = died("2026-11-20T12:00:01Z", &[]);
+        let end = End::of(&ended, &container("2026-11-20T12:00:01.3Z", "2026-11-20T12:00:01.2Z")).unwrap();
+        assert_eq!(end.started_at, Some(end.finished_at));
+    }
+
+    #[test]
     fn a_container_from_a_listing_that_runs_again_has_no_end() {
         let mut ended = died("2026-11-20T12:00:01Z", &[]);
         ended.event = None;
@@ -257,9 +275,8 @@ mod tests {
         assert_eq!(end.document.pointer("/Config/Labels/exitCode"), None);
         assert_eq!(end.document.pointer("/State/ExitCode").unwrap(), 1);
         let query = end.query(&ended, "h");
-        assert!(query.contains(&("test".into(), "t1".into())));
-        assert!(query.contains(&("exitcode".into(), "1".into())));
-        assert!(query.contains(&("end-time".into(), "2026-11-20T12:00:01Z".into())));
+        assert_eq!((query.test, query.exit_code), (Some(TestName::from("t1")), Some(1)));
+        assert_eq!(query.finished_at, Some(at("2026-11-20T12:00:01Z")));
     }
 
     #[test]

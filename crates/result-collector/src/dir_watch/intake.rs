@@ -11,6 +11,10 @@ use std::{
 
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
+use test_results::{
+    TestName,
+    upload::{Appended, FileMetadata, UploadQuery, file_key, layout},
+};
 
 use super::{
     journal::{Content, Digest16, Journal, Stamp},
@@ -18,7 +22,7 @@ use super::{
 };
 use crate::{
     activity::Source,
-    bundle::Bundle,
+    bundle,
     spool::{Spool, SpoolError, item::Description, writer::Reservation},
 };
 
@@ -104,20 +108,17 @@ pub(crate) struct About<'a> {
 
 impl About<'_> {
     fn description(&self, stamp: &Stamp, version: Digest16) -> Description {
-        let written_at = Timestamp::from_nanosecond(i128::from(stamp.mtime)).unwrap_or_default();
-        let query = [
-            ("mainfile", "results.tar".to_owned()),
-            ("start-time", written_at.to_string()),
-            ("end-time", written_at.to_string()),
-            ("test", self.test.to_owned()),
-            ("hostname", self.hostname.to_owned()),
-        ];
-        Description {
-            key: key(self.hostname, self.path, version),
-            query: query.map(|(key, value)| (key.to_owned(), value)).to_vec(),
-            source: Source::File { path: self.path.to_string_lossy().into_owned() },
-            spooled_at: Timestamp::now(),
-        }
+        let written_at = written_at(stamp);
+        let query = UploadQuery {
+            main_file: Some("results.tar".to_owned()),
+            started_at: Some(written_at),
+            finished_at: Some(written_at),
+            test: Some(TestName::from(self.test)),
+            host: Some(self.hostname.to_owned()),
+            ..UploadQuery::default()
+        };
+        let source = Source::File { path: self.path.to_string_lossy().into_owned() };
+        Description::new(key(self.hostname, self.path, version), &query, source)
     }
 }
 
@@ -132,17 +133,18 @@ pub(crate) fn collect(
     let Opened { file, stamp: before } = opened;
     let path = Digest16::of_path(about.path);
     let writer = spool.begin(reservation)?;
-    let mut bundle = Bundle::new(writer);
+    let mut bundle = bundle::begin(writer);
     let mut reader = Hashed { from: &file, hasher: blake3::Hasher::new(), failed: None };
-    let mtime = u64::try_from(before.mtime / 1_000_000_000).unwrap_or(0);
-    let packed = bundle.add_result(about.relative.as_os_str().as_bytes(), mtime, before.size, &mut reader);
+    let metadata = FileMetadata { size: before.size, modified: Some(written_at(&before)) };
+    let path_there = [layout::RESULTS.as_bytes(), about.relative.as_os_str().as_bytes()].concat();
+    let packed = bundle.file(path_there, metadata, &mut reader);
     if let Some(e) = reader.failed {
         return Err(IntakeError::Read(e));
     }
     let content = Digest16::of(&reader.hasher.finalize());
     match packed {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Taken::Changed),
+        Ok(Appended::Whole) => {}
+        Ok(Appended::Short { .. }) => return Ok(Taken::Changed),
         Err(e) => return Err(IntakeError::Write(e)),
     }
     if stamp(&file.metadata().map_err(IntakeError::Read)?) != before {
@@ -157,6 +159,10 @@ pub(crate) fn collect(
     // After the spool, so that a crash in between repeats under the same key.
     note(journal, path, before, content, version)?;
     Ok(Taken::Collected)
+}
+
+fn written_at(stamp: &Stamp) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(stamp.mtime)).unwrap_or_default()
 }
 
 /// Marks a file that can never be collected, so that it is not tried again before it changes.
@@ -182,7 +188,7 @@ fn key(hostname: &str, path: &Path, version: Digest16) -> String {
         let digest = Digest16::of_path(path);
         written = format!("~{digest}/{}", &written[written.len() - LONGEST_IN_KEY / 2..]);
     }
-    format!("file/{}/{written}/{version}", escaped(hostname.as_bytes()))
+    file_key(&escaped(hostname.as_bytes()), &written, &version.to_string())
 }
 
 fn escaped(bytes: &[u8]) -> String {
@@ -190,7 +196,7 @@ fn escaped(bytes: &[u8]) -> String {
     for &byte in bytes {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                text.push(char::from(byte))
+                text.push(char::from(byte));
             }
             _ => text.push_str(&format!("%{byte:02X}")),
         }

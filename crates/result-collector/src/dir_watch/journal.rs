@@ -16,6 +16,9 @@ use crate::append_log::AppendLog;
 /// How long the version of a file that is gone is remembered, should the file come back.
 const REMEMBERED: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 
+/// How many files whose path was taken by others are remembered, twice.
+const MOST_DISPLACED: usize = 4096;
+
 /// 16 bytes of a digest, written as hexadecimal digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Digest16([u8; 16]);
@@ -108,16 +111,15 @@ pub(crate) struct Journal {
     files: HashMap<Digest16, Entry>,
     /// Where a file was last seen, to recognise it after a rename.
     inodes: HashMap<(u64, u64), Digest16>,
+    /// What lay under a path before another file took it, by inode: since the last scan, and before that one.
+    displaced: [HashMap<(u64, u64), Entry>; 2],
 }
 
 impl Journal {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let (mut files, mut inodes) = (HashMap::new(), HashMap::new());
-        let log = AppendLog::open(path, |Line { path, entry }| {
-            inodes.insert((entry.stamp.device, entry.stamp.inode), path);
-            files.insert(path, entry);
-        })?;
-        Ok(Self { log, files, inodes })
+        let (mut files, mut inodes, mut displaced) = Default::default();
+        let log = AppendLog::open(path, |line| learn(&mut files, &mut inodes, &mut displaced, line))?;
+        Ok(Self { log, files, inodes, displaced })
     }
 
     /// Whether this state of a file needs no reading: it was spooled, here or under a former name.
@@ -128,8 +130,10 @@ impl Journal {
 
     /// The entry of a file with this very stamp, wherever it was.
     fn former(&self, stamp: &Stamp) -> Option<&Entry> {
-        let path = self.inodes.get(&(stamp.device, stamp.inode))?;
-        self.files.get(path).filter(|entry| entry.stamp == *stamp)
+        let inode = (stamp.device, stamp.inode);
+        let present = self.inodes.get(&inode).and_then(|path| self.files.get(path));
+        let displaced = self.displaced.iter().map(|entries| entries.get(&inode));
+        [present].into_iter().chain(displaced).flatten().find(|entry| entry.stamp == *stamp)
     }
 
     /// Judges a file that was read.
@@ -159,9 +163,9 @@ impl Journal {
     ) -> io::Result<()> {
         let age = now.as_nanosecond() - i128::from(stamp.mtime);
         let entry = Entry { stamp, content, version, seen: now.as_second(), racy: age < 50_000_000 };
-        self.log.append(&Line { path, entry })?;
-        self.inodes.insert((stamp.device, stamp.inode), path);
-        self.files.insert(path, entry);
+        let line = Line { path, entry };
+        self.log.append(&line)?;
+        learn(&mut self.files, &mut self.inodes, &mut self.displaced, line);
         if self.log.is_mostly_history(self.files.len()) {
             self.rewrite()?;
         }
@@ -181,6 +185,8 @@ impl Journal {
     pub(crate) fn scanned(&mut self, seen: impl Fn(&Digest16) -> bool, now: Timestamp) -> io::Result<()> {
         let now = now.as_second();
         let before = self.files.len();
+        self.displaced.swap(0, 1);
+        self.displaced[0].clear();
         self.files.retain(|path, entry| {
             if seen(path) {
                 entry.seen = now;
@@ -194,6 +200,27 @@ impl Journal {
         }
         self.log.sync()
     }
+}
+
+fn learn(
+    files: &mut HashMap<Digest16, Entry>,
+    inodes: &mut HashMap<(u64, u64), Digest16>,
+    displaced: &mut [HashMap<(u64, u64), Entry>; 2],
+    Line { path, entry }: Line,
+) {
+    let inode = |entry: &Entry| (entry.stamp.device, entry.stamp.inode);
+    inodes.insert(inode(&entry), path);
+    let Some(before) = files.insert(path, entry).filter(|before| inode(before) != inode(&entry)) else {
+        return;
+    };
+    if inodes.get(&inode(&before)) == Some(&path) {
+        inodes.remove(&inode(&before));
+    }
+    if displaced[0].len() >= MOST_DISPLACED {
+        displaced.swap(0, 1);
+        displaced[0].clear();
+    }
+    displaced[0].insert(inode(&before), before);
 }
 
 #[cfg(test)]
@@ -262,7 +289,10 @@ mod tests {
         write(&mut journal, PATH, stamp(1, 1), "A", at(100));
         assert!(journal.is_known(OTHER, &stamp(1, 1)));
         assert!(!journal.is_known(OTHER, &stamp(2, 1)));
+        // Also when the new file under the old name was seen first.
         assert!(write(&mut journal, PATH, stamp(2, 5), "B", at(100)).is_some());
+        assert!(journal.is_known(OTHER, &stamp(1, 1)));
+        assert_eq!(write(&mut journal, OTHER, stamp(1, 1), "A", at(100)), None);
     }
 
     #[test]

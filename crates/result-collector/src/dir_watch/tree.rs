@@ -304,3 +304,33 @@ pub(crate) fn stamp(found: &Metadata) -> Stamp {
     let mtime = found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec());
     Stamp { device: found.dev(), inode: found.ino(), size: found.size(), mtime }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_watch_scans_find_what_stays_the_same() {
+        let home = tempfile::tempdir().unwrap();
+        let (root, below) = (home.path().join("root"), home.path().join("root/below"));
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::write(below.join("a"), "1").unwrap();
+        let (events, mut told) = mpsc::channel(10);
+        let roots = vec![Root { path: root, name: "root".into() }];
+        let tree = Tree::new(roots, Duration::from_millis(1), None, Reporter::new(events));
+        let journal = Mutex::new(Journal::open(&home.path().join("log")).unwrap());
+        let (pending, stop) = (Pending::default(), CancellationToken::new());
+        let (scanned, seen) = tree.scan(&Scope::Everything, &journal, &pending, &stop);
+        assert!(scanned.complete);
+        assert_eq!((scanned.unwatched, seen.len()), (2, 1));
+        assert!(matches!(told.try_recv(), Ok(CollectorEvent::Unwatched { .. })));
+        // It changes while it settles: it settles again.
+        let settled = pending.settled().await;
+        std::fs::write(below.join("a"), "12").unwrap();
+        tree.look_again(settled, &pending);
+        tree.look_again(pending.settled().await, &pending);
+        assert_eq!(&*pending.take().await.relative, Path::new("below/a"));
+    }
+}

@@ -44,7 +44,7 @@ impl GroupSync {
         state.next = Arc::default();
         drop(state);
         let outcome = self.directory.sync_all();
-        mine.set(outcome.as_ref().map(|()| ()).map_err(io::Error::kind)).ok();
+        mine.set(outcome.as_ref().copied().map_err(io::Error::kind)).ok();
         self.state.lock().unwrap_or_else(PoisonError::into_inner).under_way = false;
         self.ended.notify_all();
         outcome

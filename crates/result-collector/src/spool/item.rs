@@ -16,11 +16,12 @@ use std::{
 use fs_err::File;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use test_results::upload::UploadQuery;
 
 use crate::activity::{RefusalKind, Source};
 
 const MAGIC: &[u8; 8] = b"TYSPOOL1";
-const TAIL: u64 = 4 + 8 + 16 + 8;
+const TAIL: usize = 4 + 8 + 16 + 8;
 /// Far more than any description of ours; keeps a damaged length from asking for gigabytes.
 const LONGEST_DESCRIPTION: u32 = 1024 * 1024;
 
@@ -35,6 +36,13 @@ pub(crate) struct Description {
     pub(crate) source: Source,
     /// When it was spooled.
     pub(crate) spooled_at: Timestamp,
+}
+
+impl Description {
+    pub(crate) fn new(key: String, query: &UploadQuery, source: Source) -> Self {
+        let query = query.to_pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { key, query, source, spooled_at: Timestamp::now() }
+    }
 }
 
 /// Why an item was put aside; lies beside it in `rejected`.
@@ -76,14 +84,14 @@ pub(crate) fn write_tail(to: &mut impl Write, description: &Description, payload
 pub(crate) fn read_tail(path: &Path) -> Result<(File, Description, u64), Damage> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
-    let at = len.checked_sub(TAIL).ok_or(Damage::NoTail)?;
-    let mut tail = [0; TAIL as usize];
+    let at = len.checked_sub(TAIL as u64).ok_or(Damage::NoTail)?;
+    let mut tail = [0; TAIL];
     file.file().read_exact_at(&mut tail, at)?;
     let (numbers, rest) = tail.split_at(12);
     let (sum, magic) = rest.split_at(16);
     let json_len = u32::from_le_bytes(numbers[..4].try_into().expect("four bytes"));
     let payload_len = u64::from_le_bytes(numbers[4..].try_into().expect("eight bytes"));
-    let whole = payload_len.checked_add(u64::from(json_len)).and_then(|n| n.checked_add(TAIL));
+    let whole = payload_len.checked_add(u64::from(json_len)).and_then(|n| n.checked_add(TAIL as u64));
     if magic != MAGIC || whole != Some(len) || json_len > LONGEST_DESCRIPTION {
         return Err(Damage::NoTail);
     }

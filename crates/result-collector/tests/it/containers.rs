@@ -12,7 +12,7 @@ use testkit::{
 
 use crate::{
     harness::{Home, Running, connect},
-    sink::{Sink, url_of},
+    sink::{Reply, Sink, url_of},
 };
 
 const WRITE_RESULTS: &str = "mkdir -p /var/tests/results/sub; echo '<testsuite/>' > /var/tests/results/junit.xml; echo x > /var/tests/results/sub/log";
@@ -48,7 +48,7 @@ async fn the_first_run_of_a_test_container_is_delivered_whole() {
     assert_eq!((query("mainfile"), query("docker.imagename")), ("results.tar", &*engine.busybox()));
     let finished: jiff::Timestamp = inspect["State"]["FinishedAt"].as_str().unwrap().parse().unwrap();
     assert_eq!(query("end-time").parse::<jiff::Timestamp>().unwrap(), finished);
-    assert!(query("start-time").parse::<jiff::Timestamp>().unwrap() < finished);
+    assert!(query("start-time").parse::<jiff::Timestamp>().unwrap() <= finished);
     let id = inspect["Id"].as_str().unwrap();
     assert_eq!(stored.key, format!("container/{id}/{}", finished.as_nanosecond()));
     collector.delivered(1).await;
@@ -203,4 +203,53 @@ async fn many_containers_that_end_together_are_each_delivered_once() {
     collector.delivered(20).await;
     collector.stop().await;
     assert_eq!(sink.requests(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_an_engine_restart_ends_is_delivered_once() {
+    let mut engine = Engine::private();
+    let (home, sink) = (Home::new(), Sink::start().await);
+    let collector = Running::start(home.container_settings(sink.url()), Some(connect(engine.host()).await));
+    let script = format!("{WRITE_RESULTS}; sleep 600");
+    run(&engine, &["--name", "interrupted", "--label", "tugbot.test"], &script);
+    run(&engine, &["--name", "before", "--label", "tugbot.test"], "true");
+    sink.wait_for(1).await;
+    engine.restart();
+    run(&engine, &["--name", "after", "--label", "tugbot.test"], "true");
+    let stored = sink.wait_for(3).await;
+    let mut tests: Vec<&str> = stored.iter().map(|stored| stored.query["test"].as_str()).collect();
+    tests.sort_unstable();
+    assert_eq!(tests, ["after", "before", "interrupted"]);
+    let interrupted = stored.iter().find(|stored| stored.query["test"] == "interrupted").unwrap();
+    assert!(interrupted.has("results/junit.xml"));
+    assert_ne!(interrupted.query["exitcode"], "0");
+    collector.delivered(3).await;
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_results_are_refused_is_delivered_without_them() {
+    let engine = Engine::private();
+    let (home, sink) = (Home::new(), Sink::start().await);
+    let problem = r#"{"title":"Too many entries","status":413}"#;
+    sink.next([Reply::Say(413, None, problem)]);
+    let mut settings = home.container_settings(sink.url());
+    settings.cleanup = true;
+    let collector = Running::start(settings, Some(connect(engine.host()).await));
+    let labels = ["--name", "copy", "--label", "tugbot.test", "--label", "tugbot.created.from=t1"];
+    run(&engine, &labels, &format!("echo out; {WRITE_RESULTS}; exit 4"));
+    let stored = sink.wait_for(1).await.remove(0);
+    assert!(stored.key.ends_with("/without-results"), "{}", stored.key);
+    assert_eq!((stored.query["test"].as_str(), stored.query["exitcode"].as_str()), ("t1", "4"));
+    assert_eq!(stored.text("console_output/stdout.log"), "out\n");
+    assert!(stored.has("container_info/inspect.json") && !stored.has("results/junit.xml"));
+    let notes = stored.text("container_info/notes.txt");
+    assert!(notes.contains("the service refused them: 413 Payload Too Large: Too many entries"), "{notes}");
+    collector.delivered(1).await;
+    assert_eq!(collector.status.counters().rejected, 1);
+    let events = collector.stop().await;
+    // The results exist only in the container and in the spool: neither is removed.
+    assert!(!events.iter().any(|event| matches!(event, CollectorEvent::Removed { .. })));
+    assert_eq!(engine.docker(&["ps", "-a", "--format", "{{.Names}}"]), "copy");
+    assert_eq!(home.spool("rejected").len(), 2);
 }

@@ -1,6 +1,6 @@
 //! The spool and the delivery under faults. Results come from a directory; how they are found is tested elsewhere.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::{os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use result_collector::{CollectError, CollectorEvent, RefusalKind, SpoolError};
 use testkit::proxy::{Mode, Proxy};
@@ -302,4 +302,56 @@ async fn a_damaged_item_is_put_aside_and_the_others_are_delivered() {
     collector.stop().await;
     assert_eq!(sink.count(), 2);
     assert!(home.spool("partial").is_empty());
+}
+
+/// A file system of two megabytes, unmounted at the end.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: std::path::PathBuf) -> Self {
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&at).status().unwrap();
+        assert!(mounted.success(), "tests mount file systems: run them as root");
+        Self(at)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(&self.0).status().ok();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_the_watch_back_and_loses_nothing() {
+    let (home, sink) = (Home::new(), Sink::start().await);
+    let _disk = SmallDisk::mount(home.state(""));
+    let proxy = Proxy::tcp(sink.address).await;
+    proxy.set(Mode::Refuse);
+    for n in 0..40u8 {
+        home.write(&format!("{n}.bin"), noise(100_000, u64::from(n) + 1));
+    }
+    let mut collector = Running::start(home.settings(url_of(proxy.address())), None);
+    collector
+        .event("a word on the disk", |event| match event {
+            CollectorEvent::Unreadable { reason, .. } => {
+                assert!(reason.contains("No space left"), "{reason}");
+                Some(())
+            }
+            _ => None,
+        })
+        .await;
+    assert_eq!(sink.count(), 0);
+    proxy.set(Mode::Forward);
+    assert_eq!(sink.wait_for(40).await.len(), 40);
+    testkit::eventually("an empty spool", Duration::from_secs(60), async || {
+        (collector.status.counters().waiting == 0).then_some(())
+    })
+    .await;
+    collector.stop().await;
+    let collector = Running::start(home.settings(sink.url()), None);
+    home.write("last.bin", "1");
+    sink.wait_for(41).await;
+    collector.stop().await;
+    assert_eq!(sink.count(), 41);
 }

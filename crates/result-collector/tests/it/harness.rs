@@ -164,7 +164,8 @@ impl Doomed {
         let (send, _) = mpsc::channel(1);
         let collector = Collector::new(settings, None, testkit::http_client(), send);
         let status = collector.status();
-        runtime.spawn(collector.run(CancellationToken::new()));
+        let run = collector.run(CancellationToken::new());
+        runtime.spawn(async { panic!("a doomed collector ended by itself: {:?}", run.await) });
         Self { runtime: Some(runtime), status }
     }
 

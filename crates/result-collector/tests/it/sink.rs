@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     convert::Infallible,
-    io::Read,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -13,6 +12,7 @@ use std::{
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Request, Response, body::Bytes, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use test_results::upload::{self, Entry, EntryKind, UploadLimits};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, sync::DropGuard};
 use url::Url;
@@ -27,19 +27,37 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// The files of the archive.
+    /// The files of the archive, read as the service reads them.
     pub(crate) fn files(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&self.body[..]));
-        let entries = archive.entries().expect("an archive");
-        entries
-            .map(|entry| {
-                let mut entry = entry.expect("a whole archive");
-                assert!(entry.header().entry_type().is_file(), "only regular files are uploaded");
-                let mut content = Vec::new();
-                entry.read_to_end(&mut content).expect("a whole entry");
-                (entry.path_bytes().into_owned(), content)
-            })
-            .collect()
+        let mut files = BTreeMap::new();
+        self.read(|entry, content| {
+            if entry.kind == EntryKind::File {
+                assert!(files.insert(entry.path.clone(), content).is_none());
+            }
+        });
+        files
+    }
+
+    /// What else was there, by path.
+    pub(crate) fn notes(&self) -> BTreeMap<Vec<u8>, EntryKind> {
+        let mut notes = BTreeMap::new();
+        self.read(|entry, _| {
+            if entry.kind != EntryKind::File {
+                notes.insert(entry.path.clone(), entry.kind.clone());
+            }
+        });
+        notes
+    }
+
+    fn read(&self, mut each: impl FnMut(&Entry, Vec<u8>)) {
+        let limits = UploadLimits { ratio: u64::MAX, ..UploadLimits::default() };
+        upload::read(&self.body[..], &limits, &mut |entry, from| {
+            let mut content = Vec::new();
+            from.read_to_end(&mut content)?;
+            each(entry, content);
+            Ok(())
+        })
+        .expect("the service takes it");
     }
 
     /// A file of the archive as text.
@@ -202,7 +220,8 @@ async fn answer(
     if matches!(reply, Some(Reply::StoreAndCut)) {
         return Err(Cut);
     }
-    let receipt = format!(r#"{{"id":"run-{id}","state":"passed","url":"/runs/run-{id}"}}"#);
+    let receipt =
+        format!(r#"{{"id":"00000000-0000-7000-8000-{id:012}","state":"passed","url":"/runs/{id}"}}"#);
     Ok(Response::builder().status(status).body(Full::from(receipt)).unwrap())
 }
 
