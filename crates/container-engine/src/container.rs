@@ -1,6 +1,6 @@
 //! Containers as the rest of the house sees them.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -103,9 +103,10 @@ pub struct Container {
     pub health: Health,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it last started.
+    /// When it last started. The engine writes this down after the fact: for a run of a few milliseconds it can
+    /// be later than [`Self::finished_at`]; see [`Self::ran_for`].
     pub started_at: Option<Timestamp>,
-    /// When it last ended.
+    /// When it last ended; while it runs again, the end of the run before.
     pub finished_at: Option<Timestamp>,
     /// What is mounted.
     pub mounts: Vec<Mount>,
@@ -200,6 +201,13 @@ impl Container {
         })
     }
 
+    /// How long the last run took, once it has ended; never less than nothing.
+    pub fn ran_for(&self) -> Option<Duration> {
+        self.exit_code?;
+        let took = self.finished_at?.duration_since(self.started_at?);
+        Some(Duration::try_from(took).unwrap_or_default())
+    }
+
     /// Whether its console is a terminal: then standard output and error are one.
     pub(crate) fn has_terminal(&self) -> bool {
         self.document.pointer("/Config/Tty").and_then(Value::as_bool).unwrap_or_default()
@@ -244,8 +252,19 @@ mod tests {
         assert_eq!((container.name.as_str(), container.image.as_str()), ("t1", "shop-test:1"));
         assert_eq!((container.lifecycle, container.exit_code), (Lifecycle::Exited, Some(3)));
         assert_eq!(container.finished_at.unwrap().to_string(), "2024-05-01T10:00:02Z");
+        assert_eq!(container.ran_for(), Some(Duration::from_secs(1)));
         assert_eq!(container.mounts[0].volume.as_deref(), Some("data"));
         assert!(container.oom_killed && !container.auto_remove);
+    }
+
+    #[test]
+    fn a_run_that_ended_before_the_engine_wrote_down_its_start_took_no_time() {
+        let container = Container::from_document(json!({
+            "Id": "4f5e",
+            "State": { "Status": "exited", "ExitCode": 0,
+                "StartedAt": "2024-05-01T10:00:00.020Z", "FinishedAt": "2024-05-01T10:00:00.010Z" },
+        }));
+        assert_eq!(container.unwrap().ran_for(), Some(Duration::ZERO));
     }
 
     #[test]
@@ -259,6 +278,7 @@ mod tests {
         .unwrap();
         assert_eq!((container.lifecycle, container.exit_code), (Lifecycle::Created, None));
         assert_eq!((container.started_at, container.finished_at), (None, None));
+        assert_eq!(container.ran_for(), None);
         assert!(Container::from_document(json!({ "message": "no" })).is_none());
     }
 

@@ -329,6 +329,8 @@ async fn on_a_newer_image_only_what_was_given_by_hand_is_kept() {
             docker.docker(&[&["create", "--name", name][..], arguments, &[image.as_str()], command].concat());
         };
         build(&docker, &image, OLD);
+        // A second name, by which the old image can be removed at the end.
+        docker.docker(&["tag", &image, &cleanup.image("default-old")]);
         create(&name);
         let same = cleanup.container("default-same");
         copy(&docker, &engine, &name, &same).await;

@@ -1,6 +1,6 @@
 //! The event stream under what real networks and engines do to it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use container_engine::{Engine, EngineEvent, EventStream, StreamItem};
 use futures_util::StreamExt;
@@ -250,7 +250,8 @@ async fn a_burst_that_no_real_engine_makes_arrives_whole() {
         ) + &format!(r#""scope":"local","time":1714557600,"timeNano":{}}}"#, 1_714_557_600_000_000_000 + n)
     };
     let burst: String = (0..BURST).map(|n| line(n) + "\n").collect();
-    let burst = format!("{{no event}}\n{burst}");
+    // Once: the stream that ends is opened again.
+    let burst = Mutex::new(Some(format!("{{no event}}\n{burst}")));
     let stand_in = StandIn::start(move |request| match request {
         "GET /version" => (200, r#"{"ApiVersion":"1.41"}"#.to_owned()),
         "GET /v1.41/info" => (200, r#"{"SystemTime":"2024-05-01T12:00:00+02:00"}"#.to_owned()),
