@@ -136,6 +136,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passed => f.write_str("passed"),
+            Self::Failed { exit_code: 0 } => f.write_str("failed: a case failed"),
             Self::Failed { exit_code } => write!(f, "failed with exit code {exit_code}"),
             Self::TimedOut { after_seconds } => write!(f, "timed out after {after_seconds} s"),
             Self::Lost { reason } => write!(f, "lost: {reason}"),

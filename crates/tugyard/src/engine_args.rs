@@ -28,13 +28,13 @@ pub(crate) struct EngineArgs {
     #[arg(long)]
     tlsverify: bool,
     /// Trust only certificates signed by this CA: a path, or the PEM text itself [default: /etc/ssl/docker/ca.pem]
-    #[arg(long, value_name = "PATH|PEM")]
+    #[arg(long, value_name = "PATH|PEM", allow_hyphen_values = true)]
     tlscacert: Option<String>,
     /// Client certificate: a path, or the PEM text itself [default: /etc/ssl/docker/cert.pem]
-    #[arg(long, value_name = "PATH|PEM")]
+    #[arg(long, value_name = "PATH|PEM", allow_hyphen_values = true)]
     tlscert: Option<String>,
     /// Client key: a path, or the PEM text itself [default: /etc/ssl/docker/key.pem]
-    #[arg(long, value_name = "PATH|PEM", hide_env_values = true)]
+    #[arg(long, value_name = "PATH|PEM", allow_hyphen_values = true, hide_env_values = true)]
     tlskey: Option<String>,
 }
 

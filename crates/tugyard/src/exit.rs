@@ -32,12 +32,10 @@ pub(crate) struct Unavailable(pub(crate) String);
 
 /// The exit code of a failed command: 2 unless something outside is to blame.
 pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
-    let outside = error.chain().any(|cause| {
-        cause.is::<Unavailable>()
-            || matches!(
-                cause.downcast_ref::<container_engine::EngineError>(),
-                Some(container_engine::EngineError::Unreachable { .. })
-            )
-    });
+    let unreachable = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(container_engine::EngineError::Unreachable { .. }))
+    };
+    // A context is found by the error itself, not in its chain.
+    let outside = error.downcast_ref::<Unavailable>().is_some() || error.chain().any(unreachable);
     if outside { 3 } else { 2 }
 }

@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use reqwest::redirect::Policy;
 
 use crate::exit::Usage;
 
@@ -10,6 +11,8 @@ use crate::exit::Usage;
 pub(crate) fn build(ca: Option<&Path>) -> Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("tugyard/", env!("CARGO_PKG_VERSION")))
+        // A redirect would turn an upload into a download, or carry the key elsewhere: the user is told the address.
+        .redirect(Policy::none())
         .connect_timeout(Duration::from_secs(10))
         .tcp_keepalive(Duration::from_secs(30));
     if let Some(path) = ca {

@@ -67,12 +67,17 @@ impl RunnerWiring {
         let collected = forward_collected(collected, handle.clone(), stop.clone());
         tokio::join!(runner.run(stop.clone()), control, service_events, collected);
         // The runner is gone and with it the outlet: these are the last holders.
-        if let Some(webhooks) = Arc::into_inner(webhooks) {
-            webhooks.close(EVENT_GRACE).await;
-        }
-        if let Some(sender) = sender.and_then(Arc::into_inner) {
-            sender.close(EVENT_GRACE).await;
-        }
+        let close_webhooks = async {
+            if let Some(webhooks) = Arc::into_inner(webhooks) {
+                webhooks.close(EVENT_GRACE).await;
+            }
+        };
+        let close_sender = async {
+            if let Some(sender) = sender.and_then(Arc::into_inner) {
+                sender.close(EVENT_GRACE).await;
+            }
+        };
+        tokio::join!(close_webhooks, close_sender);
     }
 }
 

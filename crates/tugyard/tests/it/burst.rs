@@ -26,9 +26,10 @@ async fn ten_thousand_files_in_a_burst_are_stored_once_each() {
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join(format!("{n}.log")), format!("result {n}\n")).unwrap();
     }
+    let (http, metrics) = (testkit::http_client(), format!("{}/metrics", service.daemon.url));
     let stored = || async {
-        let metrics = reqwest_text(&format!("{}/metrics", service.daemon.url)).await;
-        runs_stored(&metrics)
+        let text = http.get(&metrics).send().await.unwrap().text().await.unwrap();
+        runs_stored(&text)
     };
     // Far more than it takes: what counts is that all arrive, not how fast.
     let patience = PATIENCE * 5;
@@ -50,12 +51,8 @@ async fn ten_thousand_files_in_a_burst_are_stored_once_each() {
     assert_eq!((runs, names.len()), (FILES, FILES), "log of the collector:\n{}", collector.log());
 }
 
-async fn reqwest_text(url: &str) -> String {
-    testkit::http_client().get(url).send().await.unwrap().text().await.unwrap()
-}
-
 /// The counter of stored runs in OpenMetrics text.
 fn runs_stored(metrics: &str) -> usize {
-    let lines = metrics.lines().filter(|l| l.starts_with("tugyard_serve_uploads_total{result=\"Stored\""));
+    let lines = metrics.lines().filter(|l| l.starts_with("tugyard_serve_uploads_total{result=\"stored\""));
     lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as usize
 }
