@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use crate::program;
 
 /// What the binary generates into `docs/reference`.
-const REFERENCES: [&str; 2] = ["cli-reference", "settings-reference"];
+const REFERENCES: [&str; 3] = ["cli-reference", "settings-reference", "openapi"];
 
 /// Writes the references anew.
 pub(crate) fn write(root: &Path) -> anyhow::Result<()> {

@@ -32,9 +32,9 @@ const SIZES: [Size; 2] = [
 ];
 
 pub(crate) async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
-    let engine = tokio::task::spawn_blocking(Engine::private).await?;
-    let (busybox, engine) =
-        tokio::task::spawn_blocking(move || (engine.busybox(), engine)).await.context("an image")?;
+    // Here and not on a thread of the runtime's: an engine ends with the thread that started it.
+    let engine = Engine::private();
+    let busybox = engine.busybox();
     let mut service = Product::start(binary, &["serve", "--listen", "127.0.0.1:0", "--open-upload"])?;
     let url = service.url().await?;
     let address: SocketAddr = url.trim_start_matches("http://").parse().context("the service's address")?;

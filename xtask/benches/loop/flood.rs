@@ -19,6 +19,7 @@ const SECONDS: u64 = 60;
 /// Memory is compared between these two counts of events: buffers have their size by the first.
 const GROWTH_FROM: u64 = 100_000;
 const GROWTH_TO: u64 = 200_000;
+const REPORT: u64 = 50_000;
 const TICK: Duration = Duration::from_millis(2);
 
 pub(crate) async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
@@ -43,6 +44,9 @@ pub(crate) async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
         while number < due.min(RATE * SECONDS) {
             engine.send(number).await;
             number += 1;
+            if number % REPORT == 0 {
+                eprintln!("  {number} events, {}", megabytes(product.resident()?));
+            }
             match number {
                 GROWTH_FROM => from = product.resident()?,
                 GROWTH_TO => to = product.resident()?,

@@ -19,7 +19,7 @@ mod stand_in;
 mod tap;
 mod uploads;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use figures::Figure;
@@ -27,7 +27,17 @@ use figures::Figure;
 /// The parts, in the order in which they run.
 const PARTS: [&str; 4] = ["reaction", "flood", "delivery", "uploads"];
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> anyhow::Result<()> {
     // cargo adds `--bench`.
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     let binary = PathBuf::from(words.next().context("usage: cargo xtask bench loop")?);

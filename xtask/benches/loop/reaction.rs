@@ -21,9 +21,9 @@ const IDLE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
-    let engine = tokio::task::spawn_blocking(Engine::private).await?;
-    let (busybox, engine) =
-        tokio::task::spawn_blocking(move || (engine.busybox(), engine)).await.context("an image")?;
+    // Here and not on a thread of the runtime's: an engine ends with the thread that started it.
+    let engine = Engine::private();
+    let busybox = engine.busybox();
     let api = DockerApi::new(engine.socket())?;
     eprintln!("  creating {BYSTANDERS} containers");
     api.crowd(BYSTANDERS, &container(&busybox, &["true"], &json!({"team": "shop", "tier": "web"}))).await?;

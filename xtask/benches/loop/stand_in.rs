@@ -79,15 +79,16 @@ impl StandIn {
     }
 }
 
-/// An event with the attributes that a container of an orchestrator has.
+/// A step in the short life of a container that an orchestrator made.
 fn event(number: u64) -> Vec<u8> {
     let at = now();
-    let id = format!("{:064x}", number % 5_000);
+    let container = number / 4;
+    let id = format!("{container:064x}");
     let action = ["create", "start", "die", "destroy"][usize::try_from(number % 4).unwrap_or(0)];
     let event = json!({
         "status": action, "id": id, "from": "registry.example.org/shop/web:1.2.3", "Type": "container", "Action": action,
         "Actor": {"ID": id, "Attributes": {
-            "image": "registry.example.org/shop/web:1.2.3", "name": format!("web-{number}"), "exitCode": "0",
+            "image": "registry.example.org/shop/web:1.2.3", "name": format!("web-{container}"), "exitCode": "0",
             "com.docker.compose.project": "shop", "com.docker.compose.service": "web",
             "com.docker.compose.version": "2.27.0", "org.opencontainers.image.revision": "0123456789abcdef"
         }},
