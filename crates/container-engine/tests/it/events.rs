@@ -256,7 +256,7 @@ async fn a_burst_that_no_real_engine_makes_arrives_whole() {
         "GET /version" => (200, r#"{"ApiVersion":"1.41"}"#.to_owned()),
         "GET /v1.41/info" => (200, r#"{"SystemTime":"2024-05-01T12:00:00+02:00"}"#.to_owned()),
         request if request.starts_with("GET /v1.41/events?") && !request.contains("until") => {
-            (200, burst.clone())
+            (200, burst.lock().unwrap().take().unwrap_or_default())
         }
         _ => (200, String::new()),
     })
