@@ -76,7 +76,9 @@ impl Control {
         match (request.method(), path.as_str()) {
             (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n"),
             (&Method::GET, "/readyz") if self.metrics.is_connected() => text(StatusCode::OK, "ok\n"),
-            (&Method::GET, "/readyz") => text(StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer\n"),
+            (&Method::GET, "/readyz") => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer\n")
+            }
             (&Method::GET, "/metrics") => {
                 let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 with_type(StatusCode::OK, kind, self.metrics.encode())

@@ -3,9 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use container_engine::{
-    Container, ContainerId, Engine, EngineError, Health, Lifecycle, ListFilter,
-};
+use container_engine::{Container, ContainerId, Engine, EngineError, Health, Lifecycle, ListFilter};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
@@ -211,7 +209,8 @@ impl EngineWork {
         let engine = self.engine.clone();
         self.spawn(async move {
             let ready = engine.inspect(&container).await.is_ok_and(|found| {
-                found.lifecycle == Lifecycle::Running && matches!(found.health, Health::None | Health::Healthy)
+                found.lifecycle == Lifecycle::Running
+                    && matches!(found.health, Health::None | Health::Healthy)
             });
             input(Input::Peer { container, ready })
         });

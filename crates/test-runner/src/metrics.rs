@@ -84,7 +84,9 @@ impl RunnerMetrics {
             RunnerEvent::Coalesced { test, cause, .. } => fired(test, cause, "coalesced"),
             RunnerEvent::Skipped { test, cause, .. } => fired(test, cause, "skipped"),
             RunnerEvent::Finished { test, outcome, took, ours: true, .. } => {
-                self.runs.get_or_create(&Ended { test: test.0.clone(), outcome: outcome.state().as_str() }).inc();
+                self.runs
+                    .get_or_create(&Ended { test: test.0.clone(), outcome: outcome.state().as_str() })
+                    .inc();
                 if let Some(took) = took {
                     self.run_seconds.observe(took.as_secs_f64());
                 }

@@ -34,12 +34,7 @@ pub(crate) struct Originals {
 
 impl Originals {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self {
-            engine,
-            cells: Mutex::default(),
-            images: Mutex::default(),
-            places: Semaphore::new(AT_A_TIME),
-        }
+        Self { engine, cells: Mutex::default(), images: Mutex::default(), places: Semaphore::new(AT_A_TIME) }
     }
 
     /// What is known is out of date: the next [`Originals::get`] asks the engine.

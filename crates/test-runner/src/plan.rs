@@ -64,7 +64,9 @@ pub fn rows(settings: &RunnerSettings, containers: Vec<ContainerSummary>, now: T
             Ok(_) => rows.extend(candidate(&scheduler, now, container)),
             // Most containers of a host are no tests; that is worth a row only if somebody named one.
             Err(NotACandidate::NotATest) if !discovery.names.contains(&container.name) => {}
-            Err(reason) => rows.push(other(&container.name, Some(container.id.0.clone()), reason.to_string())),
+            Err(reason) => {
+                rows.push(other(&container.name, Some(container.id.0.clone()), reason.to_string()))
+            }
         }
     }
     let missing = discovery.names.iter().chain(discovery.overrides.keys());
@@ -164,12 +166,12 @@ mod tests {
 
     #[test]
     fn a_timer_goes_on_from_its_last_copy() {
-        let cause = r#"{"trigger":"timer","summary":"every 30s","at":"2026-05-01T00:00:55Z"}"#;
+        let cause = r#"{"trigger":"timer","summary":"every 30s","at":"2026-05-01T00:01:00Z"}"#;
         let timer = container("t", &[("tugbot.test", ""), ("tugbot.event.timer", "30s")]);
         let copy = container("tugbot_t_1", &[("tugbot.created.from", "t"), ("tugbot.cause", cause)]);
         let plan = plan_of(&RunnerSettings::new("h"), vec![timer, copy]);
         let due = plan[0].triggers[0].next_due.map(|at| at.to_string());
-        assert_eq!(due.as_deref(), Some("2026-05-01T00:01:25Z"));
+        assert_eq!(due.as_deref(), Some("2026-05-01T00:01:30Z"));
         assert_eq!(plan[1].not_a_candidate.as_deref(), Some("a copy of `t`"));
     }
 

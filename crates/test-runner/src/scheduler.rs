@@ -30,11 +30,11 @@ use container_engine::{ContainerId, ContainerSummary, EngineEvent, Lifecycle};
 use jiff::Timestamp;
 use test_results::{Cause, CloudEvent};
 
+use self::state::{History, PeerState, Run, Test};
 pub use self::{
     firing::{RunNowError, Ticket},
     view::{HostWanted, RunnerStatus, RunningCopy, WaitingRun},
 };
-use self::state::{History, PeerState, Run, Test};
 use crate::{
     clock::{Now, Tick},
     discovery::Discovery,
@@ -46,12 +46,16 @@ use crate::{
 
 /// How long a volume event waits for the container that tells whose it is.
 const UNCLEAR_FOR: Duration = Duration::from_secs(2);
+/// And how long at most, while a copy is being made.
+const UNCLEAR_AT_MOST: Duration = Duration::from_secs(30);
 /// After this long a copy that nobody has started is taken over: its maker has died.
 const ABANDONED_AFTER: Duration = Duration::from_secs(10);
 /// How long to wait before something that the engine refused is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A clock that is set, and a host that wakes up, are noticed after this long when there are schedules.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// After a cut, nothing starts for this long: the replay may bring what another runner has done meanwhile.
+const REPLAY_TAKES: Duration = Duration::from_secs(1);
 /// Names of copies remembered after they have gone, so that none is made twice.
 const REMEMBERED_COPIES: usize = 1024;
 
@@ -296,11 +300,16 @@ pub struct StartOrder {
     pub again: bool,
 }
 
-/// An event whose origin is unclear.
+/// An event whose origin is unclear: a volume, before the container that it is made for.
 #[derive(Debug)]
 struct Unclear {
     event: EngineEvent,
+    /// When it was heard.
+    since: Tick,
+    /// When it is taken for somebody else's.
     until: Tick,
+    /// Copies that were made just after.
+    copies: Vec<ContainerId>,
 }
 
 /// See the module's documentation.
@@ -327,6 +336,8 @@ pub struct Scheduler {
     /// Whether the engine answers and has been listed.
     synced: bool,
     ever_synced: bool,
+    /// Nothing starts before.
+    replayed: Option<Tick>,
     last: Option<Now>,
 }
 
@@ -348,6 +359,7 @@ impl Scheduler {
             sequence: 0,
             synced: false,
             ever_synced: false,
+            replayed: None,
             last: None,
         }
     }
@@ -360,6 +372,7 @@ impl Scheduler {
             Input::Tick => {}
             Input::Connected { first, maybe_missed } => {
                 self.synced = false;
+                self.replayed = (!first).then(|| now.tick + REPLAY_TAKES);
                 out.push(Output::Report(RunnerEvent::Connected { first }));
                 if maybe_missed {
                     out.push(Output::Report(RunnerEvent::EventsMayBeMissed));
@@ -406,8 +419,10 @@ impl Scheduler {
 
     /// When to come back with a [`Input::Tick`] if nothing happens before.
     pub fn next_wake(&self, now: Now) -> Option<Tick> {
-        let unclear = self.unclear.front().map(|unclear| unclear.until);
-        [self.next_timer(now), self.next_pending(now), self.next_deadline(), self.next_removal(), unclear]
+        let unclear = self.unclear.iter().map(|unclear| unclear.until).min();
+        let replayed = self.replayed.filter(|at| *at > now.tick);
+        let pending = self.next_pending(now);
+        [self.next_timer(now), pending, self.next_deadline(), self.next_removal(), unclear, replayed]
             .into_iter()
             .flatten()
             .min()

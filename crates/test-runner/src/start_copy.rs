@@ -1,7 +1,8 @@
 //! Makes a copy of a test container and starts it, or finds that another runner did.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use backon::{BackoffBuilder, ConstantBuilder};
 use container_engine::{Container, CopyRequest, Engine, EngineError, Lifecycle, faithful_copy};
 use test_results::labels;
 use tracing::{debug, warn};
@@ -11,6 +12,11 @@ use crate::{
     scheduler::{Input, StartOrder},
     trouble::with_causes,
 };
+
+/// How long to wait, time and again, for a name that is reserved: seven seconds in all.
+fn pauses() -> impl Iterator<Item = Duration> {
+    ConstantBuilder::default().with_delay(Duration::from_millis(100)).with_max_times(70).build()
+}
 
 /// Carries out the order. `additions` are labels of the command line. The answer is for the scheduler.
 pub(crate) async fn start_copy(
@@ -34,14 +40,22 @@ pub(crate) async fn start_copy(
     for remark in &plan.remarks {
         debug!(copy = order.copy, "copy of {}: {remark}", order.test);
     }
-    match engine.create(&plan).await {
-        Ok(id) => start(engine, order, &id.0).await,
-        Err(conflict @ EngineError::Conflict { .. }) => match engine.inspect(&order.copy).await {
-            Ok(existing) => join(engine, order, &existing).await,
-            Err(EngineError::NotFound { .. }) => failed(order, &conflict),
-            Err(error) => failed(order, &error),
-        },
-        Err(error) => failed(order, &error),
+    let mut pauses = pauses();
+    loop {
+        let conflict = match engine.create(&plan).await {
+            Ok(id) => return start(engine, order, &id.0).await,
+            Err(conflict @ EngineError::Conflict { kind: "container", .. }) => conflict,
+            Err(error) => return failed(order, &error),
+        };
+        match engine.inspect(&order.copy).await {
+            Ok(existing) => return join(engine, order, &existing).await,
+            // The engine reserves a name before it has the container, and frees it again if that cannot be made.
+            Err(EngineError::NotFound { .. }) => match pauses.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return failed(order, &conflict),
+            },
+            Err(error) => return failed(order, &error),
+        }
     }
 }
 

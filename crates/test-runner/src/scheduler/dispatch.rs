@@ -15,7 +15,7 @@ use crate::{
 impl Scheduler {
     /// Starts every pending run that nothing holds back.
     pub(super) fn dispatch(&mut self, now: Now, out: &mut Vec<Output>) {
-        if !self.synced {
+        if !self.synced || self.replayed.is_some_and(|at| at > now.tick) {
             return;
         }
         let mut waiting: Vec<(u64, ContainerId)> = Vec::new();
@@ -69,7 +69,7 @@ impl Scheduler {
             key: Some(key),
         };
         self.runs.insert(copy.clone(), run);
-        self.note_timer_copy(now, &name.0, &copy, &cause);
+        self.note_timer_copy(&name.0, &cause);
         out.push(Output::Start(StartOrder { original: id.clone(), test: name.0, copy, cause, image, again }));
     }
 

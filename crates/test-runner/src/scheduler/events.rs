@@ -3,8 +3,11 @@
 use container_engine::{ContainerId, EngineEvent, Lifecycle};
 use test_results::{Ending, Outcome, labels};
 
-use super::{Output, Scheduler, UNCLEAR_FOR, Unclear, endings::Ended, state::Stage};
-use crate::{clock::Now, traces::Origin};
+use super::{Output, Scheduler, UNCLEAR_AT_MOST, UNCLEAR_FOR, Unclear, endings::Ended, state::Stage};
+use crate::{
+    clock::Now,
+    traces::{Origin, is_anonymous},
+};
 
 impl Scheduler {
     /// Takes an engine event. Returns whether anything changed by it; most events of a busy host change nothing.
@@ -20,7 +23,8 @@ impl Scheduler {
             Origin::Ours => {}
             Origin::Foreign => changed |= self.fire_docker(now, &event, None, out),
             Origin::Unclear => {
-                self.unclear.push_back(Unclear { event, until: now.tick + UNCLEAR_FOR });
+                let (since, until) = (now.tick, now.tick + UNCLEAR_FOR);
+                self.unclear.push_back(Unclear { event, since, until, copies: Vec::new() });
                 changed = true;
             }
         }
@@ -52,6 +56,9 @@ impl Scheduler {
                 if !self.unclear.is_empty() {
                     out.push(Output::InspectCopy { id: id.clone() });
                 }
+                for unclear in &mut self.unclear {
+                    unclear.copies.push(id.clone());
+                }
                 let image = event.actor.attributes.get("image").cloned();
                 self.adopt(now, &copy, &id, test, &event.actor.attributes, image, Stage::Created, out)
             }
@@ -70,6 +77,7 @@ impl Scheduler {
             }
             "destroy" => {
                 self.traces.copy_gone(&id.0);
+                self.volumes_of_copy(&id, None);
                 self.copy_destroyed(now, &copy, &id, event.at, out)
             }
             _ => false,
@@ -138,26 +146,49 @@ impl Scheduler {
         false
     }
 
-    /// A volume is mounted: now it is clear whose it is.
+    /// A volume is mounted: now it may be clear whose it is.
     fn on_volume_event(&mut self, now: Now, event: &EngineEvent, out: &mut Vec<Output>) -> bool {
         let Some(container) = event.actor.attributes.get("container") else { return false };
-        let same = |unclear: &Unclear| unclear.event.actor.id == event.actor.id;
+        let volume = &event.actor.id;
+        if self.traces.is_copy(container) {
+            let before = self.unclear.len();
+            self.unclear.retain(|unclear| unclear.event.actor.id != *volume);
+            return self.unclear.len() < before;
+        }
+        // A named volume may be mounted by this container and made for that copy.
+        let same = |unclear: &Unclear| unclear.event.actor.id == *volume && is_anonymous(volume);
         let Some(unclear) = self.unclear.iter().position(same).and_then(|place| self.unclear.remove(place))
         else {
             return false;
         };
-        if !self.traces.is_copy(container) {
-            self.fire_docker(now, &unclear.event, Some(container), out);
-        }
+        self.fire_docker(now, &unclear.event, Some(container), out);
         true
+    }
+
+    /// The volumes of a copy are known; or never will be, for it has gone before anybody looked.
+    pub(super) fn volumes_of_copy(&mut self, copy: &ContainerId, volumes: Option<&[String]>) {
+        self.unclear.retain_mut(|unclear| {
+            let Some(place) = unclear.copies.iter().position(|maybe| maybe == copy) else { return true };
+            unclear.copies.remove(place);
+            volumes.is_some_and(|volumes| !volumes.contains(&unclear.event.actor.id))
+        });
     }
 
     /// Events whose origin has become clear, or that have waited long enough.
     pub(super) fn settle_unclear(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.unclear.is_empty() {
+            return;
+        }
         let traces = &self.traces;
         self.unclear.retain(|unclear| !traces.is_volume_of_copy(&unclear.event.actor.id));
-        while self.unclear.front().is_some_and(|unclear| unclear.until <= now.tick) {
-            if let Some(unclear) = self.unclear.pop_front() {
+        let being_made = self.runs.values().any(|run| run.stage == Stage::Starting);
+        for mut unclear in std::mem::take(&mut self.unclear) {
+            if unclear.until > now.tick {
+                self.unclear.push_back(unclear);
+            } else if being_made && now.tick < unclear.since + UNCLEAR_AT_MOST {
+                unclear.until = now.tick + UNCLEAR_FOR;
+                self.unclear.push_back(unclear);
+            } else {
                 self.fire_docker(now, &unclear.event, None, out);
             }
         }

@@ -68,7 +68,7 @@ impl Scheduler {
             *newest = Some((container.image_id.clone(), container.created_at));
         }
         if let Some(cause) = cause_of(&container.labels) {
-            self.note_timer_copy(now, test, &container.name, &cause);
+            self.note_timer_copy(test, &cause);
         }
         let image = Some(container.image_id.clone());
         match container.lifecycle {
@@ -281,7 +281,7 @@ impl Scheduler {
         // An orphan's own labels still tell how it should run.
         let spec = spec.unwrap_or_else(|| Arc::new(TestSpec::read(test, given)));
         let cause = cause_of(given).unwrap_or_else(|| unknown_cause(now));
-        self.note_timer_copy(now, test, copy, &cause);
+        self.note_timer_copy(test, &cause);
         let run = Run {
             test: test.to_owned(),
             spec,
@@ -307,6 +307,7 @@ impl Scheduler {
             self.traces.volume(volume);
         }
         self.traces.copy(&facts.id.0);
+        self.volumes_of_copy(&facts.id, Some(&facts.volumes));
         if !self.runs.contains_key(&facts.name) {
             return;
         }
@@ -330,6 +331,7 @@ impl Scheduler {
     /// A copy that should be inspected does not exist.
     pub(super) fn on_copy_gone(&mut self, now: Now, id: &ContainerId, out: &mut Vec<Output>) {
         self.traces.copy_gone(&id.0);
+        self.volumes_of_copy(id, None);
         let of_id = |run: &Run| run.id.as_ref() == Some(id);
         let copy = self.runs.iter().find(|(_, run)| of_id(run)).map(|(copy, _)| copy.clone());
         if let Some(copy) = copy {

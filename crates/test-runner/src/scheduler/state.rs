@@ -49,14 +49,10 @@ pub(super) struct Pending {
 /// The state of a timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Timer {
-    /// The copy after which the next one is due; none for the original itself.
-    pub(super) after: Option<String>,
-    /// When it is due, for the name.
+    /// The next slot, for the name.
     pub(super) due: Timestamp,
-    /// When it is due, for waiting.
+    /// When to fire for it, for waiting.
     pub(super) deadline: Tick,
-    /// The copy that the last firing asked for.
-    pub(super) fired: Option<String>,
 }
 
 /// A copy on its way to its end.
@@ -96,8 +92,8 @@ pub(super) enum Stage {
 pub(super) struct History {
     /// Copies that have ended and still exist, oldest first.
     pub(super) finished: Vec<Finished>,
-    /// The last copy that its timer asked for, and when the timer fired.
-    pub(super) last_timer: Option<(String, Timestamp)>,
+    /// The last slot of its timer that has a copy.
+    pub(super) last_timer: Option<Timestamp>,
     /// The image of the newest copy, and when it was made.
     pub(super) newest_image: Option<(String, Timestamp)>,
 }

@@ -1,10 +1,10 @@
 //! Timers and schedules.
 //!
-//! A timer is due one interval after its last copy fired, whichever runner made that copy, also after a restart. A
-//! test without such a copy counts in whole intervals from the creation of its container, so a first run never comes
-//! at once. Waiting is monotonic: a host that was suspended, a clock that was set and a runner that was late cause
-//! one run, not a burst. A schedule follows the wall clock; slots that went by while the host slept become one run,
-//! and slots that went by without a runner are left out, as cron does.
+//! A timer's slots are whole intervals since the creation of its container, so every runner finds the same ones and a
+//! first run never comes at once. A slot that went by without a copy while no runner was there is made up for by one
+//! run. Waiting is monotonic: a host that was suspended, a clock that was set and a runner that was late cause one run,
+//! not a burst. A schedule follows the wall clock; slots that went by while the host slept become one run, and slots
+//! that went by without a runner are left out, as cron does.
 
 use std::time::Duration;
 
@@ -26,31 +26,23 @@ impl Scheduler {
     pub(super) fn arm(&mut self, now: Now, id: &ContainerId) {
         let Some(test) = self.tests.get_mut(id) else { return };
         test.slot = test.spec.cron().and_then(|schedule| schedule.next_after(now.wall));
-        let last = self.history.get(&test.spec.name.0).and_then(|history| history.last_timer.as_ref());
-        test.timer = test.spec.timer().map(|interval| match last {
-            Some((copy, at)) => after_copy(now, copy, *at, interval),
-            None => after_original(now, test.created_at, interval),
-        });
+        let last = self.history.get(&test.spec.name.0).and_then(|history| history.last_timer);
+        test.timer = test.spec.timer().map(|interval| first_timer(now, test.created_at, last, interval));
     }
 
-    /// A copy appeared. If its test's timer asked for it, the next one is due one interval later.
-    pub(super) fn note_timer_copy(&mut self, now: Now, test: &str, copy: &str, cause: &Cause) {
-        if cause.trigger != TriggerKind::Timer || cause.attempt > 1 {
+    /// A copy appeared. If its test's timer asked for it, this runner need not do so for the same slot.
+    pub(super) fn note_timer_copy(&mut self, test: &str, cause: &Cause) {
+        if cause.trigger != TriggerKind::Timer {
             return;
         }
         let history = self.history.entry(test.to_owned()).or_default();
-        if history.last_timer.as_ref().is_some_and(|(_, at)| *at >= cause.at) {
-            return;
-        }
-        history.last_timer = Some((copy.to_owned(), cause.at));
+        history.last_timer = history.last_timer.max(Some(cause.at));
         let Some(test) = self.by_name.get(test).and_then(|id| self.tests.get_mut(id)) else { return };
         let (Some(timer), Some(interval)) = (&mut test.timer, test.spec.timer()) else { return };
-        let ours = timer.fired.as_deref() == Some(copy);
-        let deadline = timer.deadline;
-        *timer = after_copy(now, copy, cause.at, interval);
-        if ours {
-            // Set when it fired, by the clock that cannot be set.
-            timer.deadline = deadline;
+        if cause.at >= timer.due {
+            let next = later(cause.at, interval);
+            timer.deadline = timer.deadline + until(timer.due, next);
+            timer.due = next;
         }
     }
 
@@ -77,17 +69,14 @@ impl Scheduler {
         if timer.deadline > now.tick {
             return;
         }
-        let after = timer.after.as_deref().unwrap_or("original");
-        let key = RunKey::new(timer.due, format!("timer:{id}:{after}:{}", timer.due));
-        // However many intervals have gone by, this is one run, and the next is due in the future.
-        let missed = now.tick.since(timer.deadline).as_nanos() / interval.as_nanos();
-        let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);
-        timer.due = later(timer.due, interval.saturating_mul(steps));
-        timer.deadline = timer.deadline + interval.saturating_mul(steps);
-        timer.fired = Some(key.copy_name(&test.spec.name.0));
+        // However many slots have gone by, on whichever clock, this is one run, and the next is due in the future.
+        let at = later(timer.due, whole(until(timer.due, now.wall), interval));
+        let missed = whole(now.tick.since(timer.deadline), interval);
+        timer.due = later(at, interval);
+        timer.deadline = timer.deadline + missed + interval;
+        let key = RunKey::new(at, format!("timer:{id}:{at}"));
         let summary = format!("every {interval:?}");
-        let firing = Firing { key, trigger: TriggerKind::Timer, summary, at: now.wall, event: None };
-        self.fire(now, id, firing, out);
+        self.fire(now, id, Firing { key, trigger: TriggerKind::Timer, summary, at, event: None }, out);
     }
 
     fn fire_slot(&mut self, now: Now, id: &ContainerId, out: &mut Vec<Output>) {
@@ -133,19 +122,21 @@ impl Scheduler {
     }
 }
 
-/// Due one interval after a copy fired; at once if that is past, and never later than one interval from now.
-fn after_copy(now: Now, copy: &str, at: Timestamp, interval: Duration) -> Timer {
-    let due = later(at, interval);
-    let deadline = now.tick + until(now.wall, due).min(interval);
-    Timer { after: Some(copy.to_owned()), due, deadline, fired: None }
+/// Due at the next slot; at once if a whole interval has gone by since the last copy's. A listing knows a container's creation to
+/// the second only, and all runners must find the same slots.
+fn first_timer(now: Now, created_at: Timestamp, last: Option<Timestamp>, interval: Duration) -> Timer {
+    let created_at = Timestamp::from_second(created_at.as_second()).unwrap_or(created_at);
+    let latest = later(created_at, whole(until(created_at, now.wall), interval));
+    if last.is_some_and(|last| later(last, interval) <= now.wall) {
+        return Timer { due: latest, deadline: now.tick };
+    }
+    let due = later(latest, interval);
+    // A wall clock that is far behind must not keep a timer waiting.
+    Timer { due, deadline: now.tick + until(now.wall, due).min(interval) }
 }
 
-/// Due at the next whole interval since the original was made.
-fn after_original(now: Now, created_at: Timestamp, interval: Duration) -> Timer {
-    // A listing knows whole seconds only; all runners must come to the same moment.
-    let created_at = Timestamp::from_second(created_at.as_second()).unwrap_or(created_at);
-    let passed = until(created_at, now.wall).as_nanos() / interval.as_nanos();
-    let steps = u32::try_from(passed + 1).unwrap_or(u32::MAX);
-    let due = later(created_at, interval.saturating_mul(steps));
-    Timer { after: None, due, deadline: now.tick + until(now.wall, due).min(interval), fired: None }
+/// The whole intervals in a duration.
+fn whole(duration: Duration, interval: Duration) -> Duration {
+    let count = duration.as_nanos() / interval.as_nanos().max(1);
+    interval.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -1,6 +1,6 @@
 //! All integration tests of the crate, in one binary.
 
 mod label_reference;
-mod sources;
 mod rig;
-mod runs;
+mod runs_on_engine;
+mod sources;

@@ -54,6 +54,17 @@ impl Heard {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if std::thread::panicking() {
+            for event in self.heard.reports() {
+                eprintln!("the runner said: {event} {event:?}");
+            }
+        }
+    }
+}
+
 /// A runner in the background.
 pub(crate) struct Running {
     pub(crate) heard: Heard,
@@ -64,9 +75,10 @@ pub(crate) struct Running {
 
 impl Running {
     /// Stops the runner and waits for it.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        tokio::time::timeout(PATIENCE, self.task).await.expect("the runner stops").expect("without a panic");
+        let ended = tokio::time::timeout(PATIENCE, &mut self.task).await;
+        ended.expect("the runner stops").expect("without a panic");
     }
 
     /// Waits for a report for which `pick` gives a value.
@@ -156,8 +168,9 @@ pub(crate) fn first_run(engine: &testkit::Engine, name: &str, given: &[&str], sc
         arguments.extend(["--label", label]);
     }
     arguments.extend([image.as_str(), "sh", "-c", script]);
-    // A test may fail.
+    // The test may fail, but it must have run.
     let _ = engine.try_docker(&arguments);
+    assert_eq!(engine.docker(&["inspect", "--format", "{{.State.Status}}", name]), "exited");
 }
 
 /// Creates a container that is no test, and so triggers whoever listens.
@@ -180,4 +193,24 @@ pub(crate) fn created(heard: &Heard) -> BTreeMap<String, usize> {
         }
     }
     count
+}
+
+/// Waits until everything that has happened so far has had its consequences: the runner has seen an event that came
+/// after all of it, and nothing runs or waits. (The event is an image's `tag`, a trigger for whoever hears everything.)
+pub(crate) async fn settled(engine: &testkit::Engine, runner: &Running) {
+    idle(runner).await;
+    let marker = format!("{}:latest", testkit::unique("marker"));
+    engine.docker(&["tag", &engine.busybox(), &marker]);
+    runner.sees("tag", &marker).await;
+    idle(runner).await;
+}
+
+/// Waits until nothing runs or waits.
+pub(crate) async fn idle(runner: &Running) {
+    let handle = &runner.handle;
+    let is_idle = || async {
+        let status = handle.status().await;
+        (status.connected && status.running.is_empty() && status.waiting.is_empty()).then_some(())
+    };
+    testkit::eventually("an idle runner", PATIENCE, is_idle).await;
 }
