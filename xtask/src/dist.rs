@@ -39,7 +39,7 @@ pub(crate) fn run(root: &Path, args: &DistArgs) -> anyhow::Result<()> {
     setup::run(root, if args.image { Purpose::Image } else { Purpose::Dist })?;
     let binary = build(root)?;
     let version = version(&binary)?;
-    let folder = root.join("target/dist").join(format!("tugyard-{version}-x86_64-linux"));
+    let folder = program::target(root).join("dist").join(format!("tugyard-{version}-x86_64-linux"));
     lay_out(root, &binary, &folder)?;
     let archive = pack(&folder)?;
     report_start(&binary)?;
@@ -65,7 +65,7 @@ pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
         "--target",
         MUSL_TARGET,
     ]))?;
-    let binary = root.join("target").join(MUSL_TARGET).join("release/tugyard");
+    let binary = program::target(root).join(MUSL_TARGET).join("release/tugyard");
     if !elf::is_static(&binary)? {
         bail!("`{}` needs a dynamic loader: a dependency links a shared library", binary.display());
     }

@@ -22,10 +22,10 @@ pub(crate) fn write(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fails when a checked-in reference is not what the binary would write.
-pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
+/// Fails when a checked-in reference is not what this binary would write.
+pub(crate) fn check(root: &Path, binary: &Path) -> anyhow::Result<()> {
     let fresh = tempfile::tempdir().context("cannot create a temporary folder")?;
-    generate(&build(root)?, &REFERENCES, fresh.path())?;
+    generate(binary, &REFERENCES, fresh.path())?;
     let stale = stale(&texts(fresh.path())?, &texts(&root.join("docs/reference")).unwrap_or_default());
     if !stale.is_empty() {
         bail!("out of date under docs/reference: {}; run `cargo xtask references`", stale.join(", "));
@@ -46,7 +46,12 @@ pub(crate) fn generate(binary: &Path, kinds: &[&str], folder: &Path) -> anyhow::
 /// Builds the binary for development and says where it is.
 pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
     program::run(program::cargo(root).args(["build", "--quiet", "--locked", "--package", "tugyard"]))?;
-    Ok(root.join("target/debug/tugyard"))
+    Ok(built(root))
+}
+
+/// Where a development build leaves the binary.
+pub(crate) fn built(root: &Path) -> PathBuf {
+    program::target(root).join("debug/tugyard")
 }
 
 type Texts = BTreeMap<String, String>;

@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    references,
+    program, references,
     setup::{self, Purpose},
 };
 use runs::{Run, wait_for};
@@ -47,7 +47,7 @@ pub(crate) fn run(root: &Path, args: &DemoArgs) -> anyhow::Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (shop, folder) = (Shop::new(root), root.join("target/demo"));
+        let (shop, folder) = (Shop::new(root), program::target(root).join("demo"));
         let mut up = None;
         // Whatever happens, nothing of the demo keeps running behind the user's back.
         let shown = tokio::select! {

@@ -72,7 +72,7 @@ fn find(root: &Path, name: &str) -> Option<PathBuf> {
 }
 
 fn folder(root: &Path) -> PathBuf {
-    root.join("target/tools")
+    program::target(root).join("tools")
 }
 
 /// Adds the standard library of the release's target.

@@ -40,7 +40,7 @@ pub(crate) fn start(root: &Path) -> anyhow::Result<()> {
         program::run(as_root("systemctl")?.args(["start", "docker"]))?;
         return wait(|| Ok(()));
     }
-    let log = root.join("target/engine/dockerd.log");
+    let log = program::target(root).join("engine/dockerd.log");
     let process = spawn(&log)?;
     eprintln!("setup: no Docker Engine answers: started dockerd (process {process}), log {}", log.display());
     wait(|| {
