@@ -12,6 +12,7 @@ mod policy;
 mod tree;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -31,7 +32,7 @@ use self::{
     intake::{About, IntakeError, Opened, Taken},
     journal::{Digest16, Journal},
     pending::{FileRef, Pending, Settling},
-    tree::{Root, Scope, Tree},
+    tree::{Root, Scanned, Scope, Tree},
 };
 use crate::{
     activity::{CollectorEvent, Reporter},
@@ -136,26 +137,27 @@ async fn scan_when_needed(
     stop: CancellationToken,
 ) {
     let mut scopes = vec![Scope::Everything];
+    let mut missing = BTreeSet::new();
+    let mut everything_due = Instant::now();
     loop {
-        let everything = scopes.contains(&Scope::Everything);
-        if everything {
+        if scopes.contains(&Scope::Everything) {
             scopes = vec![Scope::Everything];
+            missing.clear();
+            everything_due = Instant::now() + shared.limits.rescan;
         }
-        let mut unwatched = 0;
-        let began = Instant::now();
-        for scope in std::mem::take(&mut scopes) {
-            let (shared, stop) = (Arc::clone(&shared), stop.clone());
-            let scanned = spawn_blocking(move || shared.scan(&scope, &stop)).await;
-            unwatched += scanned.unwrap_or(0);
+        for scope in scopes {
+            let began = Instant::now();
+            let (for_scan, stop) = (Arc::clone(&shared), stop.clone());
+            let scanned = spawn_blocking(move || for_scan.scan(&scope, &stop)).await.unwrap_or_default();
+            missing.extend(scanned.missing);
+            if scanned.unwatched > 0 {
+                // While the kernel does not tell, scans must; they take a tenth of the time at most.
+                let soon = Instant::now() + SOON.max(began.elapsed() * 10);
+                everything_due = everything_due.min(soon);
+            }
         }
-        // While the kernel does not tell, scans must; they take a tenth of the time at most.
-        let pause = match unwatched {
-            0 => shared.limits.rescan,
-            _ => SOON.max(began.elapsed() * 10).min(shared.limits.rescan),
-        };
-        let due = Instant::now() + pause;
         scopes = loop {
-            let look = due.min(Instant::now() + SOON);
+            let look = everything_due.min(Instant::now() + SOON);
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(scope) = asked.recv() => {
@@ -163,15 +165,15 @@ async fn scan_when_needed(
                     while let Ok(scope) = asked.try_recv() {
                         scopes.push(scope);
                     }
-                    // The rest of the tree keeps its place in time.
-                    if unwatched > 0 {
-                        scopes.push(Scope::Everything);
-                    }
                     break scopes;
                 }
                 () = tokio::time::sleep_until(look.into()) => {
-                    if Instant::now() >= due || shared.pending.wants_scan() {
+                    if Instant::now() >= everything_due || shared.pending.wants_scan() {
                         break vec![Scope::Everything];
+                    }
+                    if !missing.is_empty() {
+                        let roots = std::mem::take(&mut missing).into_iter();
+                        break roots.map(|root| Scope::Below(root, PathBuf::new())).collect();
                     }
                 }
             }
@@ -255,16 +257,16 @@ impl Shared {
         Ok(Some(opened))
     }
 
-    /// Scans, and gives the number of directories that events do not tell about. Blocking.
-    fn scan(&self, scope: &Scope, stop: &CancellationToken) -> usize {
+    /// Scans, and tidies the journal when everything was seen. Blocking.
+    fn scan(&self, scope: &Scope, stop: &CancellationToken) -> Scanned {
         let (scanned, seen) = self.tree.scan(scope, &self.journal, &self.pending, stop);
-        if *scope == Scope::Everything && scanned.complete && scanned.unwatched == 0 {
+        if *scope == Scope::Everything && scanned.complete && scanned.missing.is_empty() {
             let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(e) = journal.scanned(|path| seen.contains(path), Timestamp::now()) {
                 tracing::warn!(error = %e, "cannot write the journal of files");
             }
         }
-        scanned.unwatched
+        scanned
     }
 
     /// A file that cannot be read waits for the next change or scan. When the spool fails, it is tried again soon.

@@ -45,8 +45,10 @@ pub(crate) enum Scope {
 /// What a scan found out about the watches.
 #[derive(Debug, Default)]
 pub(crate) struct Scanned {
-    /// Directories that the kernel does not watch, or that are missing.
+    /// Directories that the kernel does not watch although they can be read.
     pub(crate) unwatched: usize,
+    /// Watched directories that do not exist.
+    pub(crate) missing: Vec<usize>,
     /// It went through everything.
     pub(crate) complete: bool,
 }
@@ -112,7 +114,8 @@ impl Tree {
         if mask.contains(EventMask::IGNORED) {
             let gone = state.directories.remove(&id)?;
             // A watched directory itself went away: scans wait for it to come back.
-            return gone.relative.as_os_str().is_empty().then_some(Scope::Everything);
+            let is_root = gone.relative.as_os_str().is_empty();
+            return is_root.then_some(Scope::Below(gone.root, gone.relative));
         }
         let directory = state.directories.get(&id)?;
         let name: &OsStr = event.name.as_deref()?;
@@ -185,15 +188,20 @@ impl Tree {
                 self.roots[root].path.join(&relative)
             };
             // First the watch, then the listing: what comes in between is seen twice rather than never.
-            if let Err(e) = self.watch(root, &relative, &path) {
-                let is_root = relative.as_os_str().is_empty();
-                if !is_root && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+            match self.watch(root, &relative, &path) {
+                Ok(()) => _ = self.state().reported.remove(&path),
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    if relative.as_os_str().is_empty() {
+                        scanned.missing.push(root);
+                        self.report_unwatched(&path, &e);
+                    }
                     continue;
                 }
-                scanned.unwatched += 1;
-                self.report_unwatched(&path, &e);
-            } else {
-                self.state().reported.remove(&path);
+                Err(e) => {
+                    // What may not be read, no scan can read either.
+                    scanned.unwatched += usize::from(e.kind() != io::ErrorKind::PermissionDenied);
+                    self.report_unwatched(&path, &e);
+                }
             }
             let Ok(entries) = std::fs::read_dir(&path) else { continue };
             for entry in entries.flatten() {
