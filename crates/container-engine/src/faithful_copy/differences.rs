@@ -37,6 +37,10 @@ fn comparable(document: &Value, is_held: bool) -> Value {
     if config.get("Hostname").and_then(Value::as_str) == Some(short_id) {
         config.insert("Hostname".into(), "(its own)".into());
     }
+    if let Some(env) = config.get_mut("Env").and_then(Value::as_array_mut) {
+        // Their order means nothing, and the Docker client shuffles them.
+        env.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
+    }
     let mut host = object(document.get("HostConfig"));
     if host.get("NetworkMode").and_then(Value::as_str).is_some_and(|mode| mode.starts_with("container:")) {
         // They become the other container's when it is started.

@@ -334,8 +334,9 @@ fn without_the_old_image_its_defaults_go_over_and_that_is_said() {
 
 #[test]
 fn differences_are_found_and_permitted_ones_left_out() {
-    let one = original(&[]).document;
+    let one = original(&[("/Config/Env", json!(["PATH=/bin", "A=1"]))]).document;
     let permitted = original(&[
+        ("/Config/Env", json!(["A=1", "PATH=/bin"])),
         ("/Id", json!("99999999999999")),
         ("/Name", json!("/other")),
         ("/Config/Hostname", json!("999999999999")),
@@ -347,6 +348,7 @@ fn differences_are_found_and_permitted_ones_left_out() {
     ]);
     assert_eq!(differences(&one, &permitted.document), [""; 0]);
     let wrong = original(&[
+        ("/Config/Env", json!(["PATH=/bin", "A=2"])),
         ("/Image", json!("sha256:bb")),
         ("/HostConfig/ShmSize", json!(1)),
         ("/Config/Labels", json!({ "team": "shop" })),
@@ -356,7 +358,14 @@ fn differences_are_found_and_permitted_ones_left_out() {
     let found = differences(&one, &wrong.document);
     assert_eq!(
         found.iter().map(|line| line.split(':').next().unwrap()).collect::<Vec<_>>(),
-        ["Config.Labels.tugbot.test", "HostConfig.ShmSize", "Image", "Mounts", "Networks.bridge.Aliases"],
+        [
+            "Config.Env",
+            "Config.Labels.tugbot.test",
+            "HostConfig.ShmSize",
+            "Image",
+            "Mounts",
+            "Networks.bridge.Aliases"
+        ],
         "{found:?}"
     );
 }
