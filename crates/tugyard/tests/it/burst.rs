@@ -44,7 +44,7 @@ async fn ten_thousand_files_in_a_burst_are_stored_once_each() {
             names.insert(run["id"].as_str().unwrap().to_owned());
         }
         match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
+            Some(next) => cursor = format!("&after={next}"),
             None => break,
         }
     }

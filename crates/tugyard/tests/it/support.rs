@@ -148,7 +148,7 @@ pub(crate) async fn all_runs(http: &reqwest::Client, service: &str, test: &str) 
         let page = get(http, service, &format!("/api/v1/runs?limit=200&test={test}{cursor}")).await;
         runs.extend(page["items"].as_array().expect("a page has items").iter().cloned());
         match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
+            Some(next) => cursor = format!("&after={next}"),
             None => return runs,
         }
     }
