@@ -73,7 +73,7 @@ pub enum CollectorEvent {
         /// Compressed size in bytes.
         bytes: u64,
     },
-    /// The service has confirmed a result.
+    /// The service has confirmed a result. Unlike other events, this one is never dropped while its receiver lives.
     Delivered {
         /// Where it came from.
         source: Source,
@@ -230,7 +230,7 @@ impl Status {
     }
 }
 
-/// Counts and passes on what happens. Never blocks: work does not wait for whoever watches it.
+/// Counts and passes on what happens. Work does not wait for whoever watches it, deliveries excepted.
 #[derive(Clone, Debug)]
 pub(crate) struct Reporter {
     events: mpsc::Sender<CollectorEvent>,
@@ -246,10 +246,25 @@ impl Reporter {
         self.status.clone()
     }
 
+    /// Counts an event and passes it on if there is room.
     pub(crate) fn tell(&self, event: CollectorEvent) {
+        self.count(&event);
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
+            self.status.0.events_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts an event and passes it on, with patience: the receiver may act on a delivery.
+    pub(crate) async fn tell_delivered(&self, event: CollectorEvent) {
+        self.count(&event);
+        // A receiver that is gone does not want to know.
+        self.events.send(event).await.ok();
+    }
+
+    fn count(&self, event: &CollectorEvent) {
         let cells = &*self.status.0;
         let add = |cell: &AtomicU64, n| _ = cell.fetch_add(n, Ordering::Relaxed);
-        match &event {
+        match event {
             CollectorEvent::Spooled { .. } => add(&cells.spooled, 1),
             CollectorEvent::Delivered { repeated, .. } => {
                 add(&cells.delivered, 1);
@@ -258,9 +273,6 @@ impl Reporter {
             CollectorEvent::Retrying { .. } => add(&cells.retried, 1),
             CollectorEvent::Rejected { .. } => add(&cells.rejected, 1),
             _ => {}
-        }
-        if self.events.try_send(event).is_err() {
-            add(&cells.events_dropped, 1);
         }
     }
 

@@ -116,8 +116,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Prepares a collector; touches nothing yet. `events` is never waited for: what its receiver has no room for is
-    /// counted and dropped. The service's answer decides whether a result is stored, so `http` should follow no
+    /// Prepares a collector; touches nothing yet. `events` is waited for only with [`CollectorEvent::Delivered`]: of
+    /// other events, those that its receiver has no room for are counted and dropped. The service's answer decides whether a result is stored, so `http` should follow no
     /// redirects to other hosts.
     pub fn new(
         settings: CollectorSettings,

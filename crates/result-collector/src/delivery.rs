@@ -169,12 +169,13 @@ impl Delivery {
             tracing::warn!(error = %e, "cannot remove a delivered result from the spool");
         }
         self.reporter.delivered_bytes(bytes);
-        self.reporter.tell(CollectorEvent::Delivered {
+        let delivered = CollectorEvent::Delivered {
             source: description.source.clone(),
             key: description.key,
             run: receipt.id,
             repeated,
-        });
+        };
+        self.reporter.tell_delivered(delivered).await;
         if matches!(description.source, Source::Container { .. }) {
             self.confirmed.send(description.source).await.ok();
         }

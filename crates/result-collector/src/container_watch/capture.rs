@@ -10,7 +10,7 @@ use std::{
 use container_engine::{Container, Engine, EngineError, EngineInfo, engine::LogSource};
 use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use test_results::upload::{self, Appended, EntryKind, FileMetadata, UploadWriter, layout};
+use test_results::upload::{self, Appended, EntryKind, FileMetadata, UploadLimits, UploadWriter, layout};
 use tokio::sync::Mutex;
 use tokio_util::{
     io::{StreamReader, SyncIoBridge},
@@ -35,6 +35,8 @@ use crate::{
 
 /// Room that is set aside for a result before its size is known.
 const ESTIMATE: u64 = 1024 * 1024;
+/// How many left-out entries are named one by one.
+const NAMED: u64 = 20;
 /// The service takes 100,000 entries.
 const MOST_ENTRIES: u64 = 99_000;
 
@@ -330,7 +332,8 @@ fn copy_results<W: io::Write>(
     notes: &mut Vec<String>,
 ) -> io::Result<()> {
     let mut archive = tar::Archive::new(BufReader::with_capacity(128 * 1024, archive));
-    let (mut left, mut entries) = (results_max, 0);
+    let taken = UploadLimits::default();
+    let (mut left, mut entries, mut left_out) = (results_max, 0, 0);
     for entry in archive.entries()? {
         let entry = entry?;
         let header = entry.header();
@@ -354,6 +357,16 @@ fn copy_results<W: io::Write>(
         };
         entries += 1;
         let len = entry.size();
+        // One such entry would make the service refuse all of them.
+        let depth = path.split(|b| *b == b'/').count();
+        if depth > taken.path_depth || path.len() > taken.path_length || len > taken.entry {
+            left_out += 1;
+            if left_out <= NAMED {
+                notes
+                    .push(format!("`{}` is left out: it is too large, too deep or too long a name", shown()));
+            }
+            continue;
+        }
         if entries > MOST_ENTRIES || len > left {
             notes.push(format!(
                 "the results are cut before `{}`: together they are more than {MOST_ENTRIES} entries or {results_max} bytes",
@@ -370,6 +383,9 @@ fn copy_results<W: io::Write>(
         if whole != Appended::Whole {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+    }
+    if left_out > NAMED {
+        notes.push(format!("{} more entries are left out for the same reasons", left_out - NAMED));
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ touch "$(printf 'odd\377\376name.xml')"
 deep=.
 for i in $(seq 1 60); do deep=$deep/directory-$i; done
 mkdir -p $deep && echo deep > $deep/deep.xml
+for i in $(seq 61 70); do deep=$deep/directory-$i; done
+mkdir -p $deep && echo deep > $deep/too-deep.xml
 long=$(printf 'n%.0s' $(seq 1 240))
 echo long > $long.xml
 mkdir many && seq 1 5000 | while read n; do echo $n > many/$n.xml; done
@@ -55,6 +57,7 @@ async fn links_devices_odd_names_and_many_files_are_safe() {
     assert!(matches!(note("fifo.xml"), EntryKind::Skipped { .. }));
     assert!(matches!(note("null.xml"), EntryKind::Skipped { .. }));
     assert_eq!(*note("second-name.xml"), EntryKind::HardLink { target: b"results/junit.xml".to_vec() });
+    assert!(stored.text("container_info/notes.txt").contains("too-deep.xml` is left out"));
     assert!(!files.values().any(|content| content.starts_with(b"root:")));
     collector.delivered(1).await;
     collector.stop().await;
