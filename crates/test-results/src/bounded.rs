@@ -175,14 +175,16 @@ fn first_line(text: &str) -> String {
 }
 
 /// A case that says what is wrong with the stream that it stands in.
-pub(crate) fn fault(suite: Vec<String>, name: &str, message: String) -> Case {
+pub(crate) fn fault(suite: Vec<String>, name: &str, message: &str, limits: &Limits) -> Case {
+    let mut kept = Text::default();
+    kept.push(message, limits.text);
     Case {
         suite,
         class: None,
         name: name.to_owned(),
         status: CaseStatus::Error,
         seconds: None,
-        failure: failure(Some(message), None, None),
+        failure: failure(kept.finish(), None, None),
         output: None,
     }
 }

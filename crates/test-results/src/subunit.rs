@@ -223,7 +223,12 @@ fn packets<R: io::Read>(window: &mut Window<R>, tests: &mut Tests<'_, '_>) -> Re
                     }
                     if !noise.inside() {
                         let message = format!("the packet at byte {at} is damaged");
-                        tests.delivery.deliver(bounded::fault(Vec::new(), "subunit", message))?;
+                        tests.delivery.deliver(bounded::fault(
+                            Vec::new(),
+                            "subunit",
+                            &message,
+                            tests.limits,
+                        ))?;
                         count += 1;
                     }
                 }

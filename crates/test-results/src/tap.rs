@@ -223,7 +223,11 @@ impl Stream<'_, '_> {
         if self.levels.last().and_then(|level| level.pending.as_ref()).is_some_and(|pending| !pending.opens) {
             self.flush()?;
         }
-        self.levels.push(Level { name: self.subtest.take(), ..Level::default() });
+        // Each case repeats the names of its subtests, so all of them together are kept short.
+        let used: usize = self.levels.iter().filter_map(|level| level.name.as_ref()).map(String::len).sum();
+        let room = (4 * self.limits.name).saturating_sub(used);
+        let short = |name: String| name[..bounded::floor_char_boundary(&name, room)].to_owned();
+        self.levels.push(Level { name: self.subtest.take().map(short), ..Level::default() });
         Ok(())
     }
 
@@ -237,10 +241,10 @@ impl Stream<'_, '_> {
                 // A bail-out has said why tests are missing.
                 _ if self.bailed => {}
                 None if seen > 0 || self.levels.len() == 1 => {
-                    self.fault("(plan)", "there is no plan: the output may have been cut".to_owned())?;
+                    self.fault("(plan)", "there is no plan: the output may have been cut")?;
                 }
                 Some(plan) if seen > plan => {
-                    self.fault("(plan)", format!("{plan} tests were planned, but {seen} were run"))?;
+                    self.fault("(plan)", &format!("{plan} tests were planned, but {seen} were run"))?;
                 }
                 Some(plan) => self.missing(seen, plan)?,
                 None => {}
@@ -262,13 +266,13 @@ impl Stream<'_, '_> {
         for number in seen + 1..=seen + told {
             let name = format!("test {number}");
             let message = format!("{plan} tests were planned, this one was not run");
-            let case = bounded::fault(self.suite(), &name, message);
+            let case = bounded::fault(self.suite(), &name, &message, self.limits);
             self.deliver(Case { status: CaseStatus::Failed, ..case })?;
         }
         if seen + told < plan {
             let rest = plan - seen - told;
             let message = format!("{plan} tests were planned, {rest} more were not run");
-            let case = bounded::fault(self.suite(), "(missing tests)", message);
+            let case = bounded::fault(self.suite(), "(missing tests)", &message, self.limits);
             self.deliver(Case { status: CaseStatus::Failed, ..case })?;
         }
         Ok(())
@@ -281,7 +285,7 @@ impl Stream<'_, '_> {
         if last == 0 && self.levels.len() == 1 {
             // Nothing else tells that the file was skipped.
             let reason = skip.unwrap_or("no tests were planned");
-            let case = bounded::fault(self.suite(), "(all)", reason.to_owned());
+            let case = bounded::fault(self.suite(), "(all)", reason, self.limits);
             self.deliver(Case { status: CaseStatus::Skipped, ..case })?;
         }
         Ok(())
@@ -334,7 +338,7 @@ impl Stream<'_, '_> {
     fn bail_out(&mut self, reason: &str) -> Result<(), Stop> {
         self.flush()?;
         let reason = if reason.is_empty() { "the tests bailed out" } else { reason };
-        self.fault("Bail out!", reason.to_owned())?;
+        self.fault("Bail out!", reason)?;
         self.bailed = true;
         Ok(())
     }
@@ -364,7 +368,7 @@ impl Stream<'_, '_> {
             }
             Some(yaml) => {
                 if indent == *yaml.keys.get_or_insert(indent) {
-                    yaml.in_message = pending.member(content);
+                    yaml.in_message = pending.member(content, self.limits);
                 } else if yaml.in_message && pending.message.is_none() && !content.trim().is_empty() {
                     pending.message = Some(content.trim().to_owned());
                 }
@@ -404,8 +408,8 @@ impl Stream<'_, '_> {
         self.deliver(case)
     }
 
-    fn fault(&mut self, name: &str, message: String) -> Result<(), Stop> {
-        let case = bounded::fault(self.suite(), name, message);
+    fn fault(&mut self, name: &str, message: &str) -> Result<(), Stop> {
+        let case = bounded::fault(self.suite(), name, message, self.limits);
         self.deliver(case)
     }
 
@@ -432,14 +436,16 @@ impl Stream<'_, '_> {
 
 impl Pending {
     /// Takes a member of the YAML block. True if its value is the message and follows in a block.
-    fn member(&mut self, line: &str) -> bool {
+    fn member(&mut self, line: &str, limits: &Limits) -> bool {
         let Some((key, value)) = line.split_once(':') else { return false };
         let value = value.trim();
         let bare = || value.trim_matches(['"', '\'']).to_owned();
         match key {
             "message" | "error" if value.starts_with(['|', '>']) => return self.message.is_none(),
             "message" | "error" if self.message.is_none() && !value.is_empty() => self.message = Some(bare()),
-            "name" | "type" if self.kind.is_none() && !value.is_empty() => self.kind = Some(bare()),
+            "name" | "type" if self.kind.is_none() && !value.is_empty() => {
+                self.kind = Some(bounded::name(&bare(), limits))
+            }
             "duration_ms" => {
                 self.case.seconds = bounded::seconds(value).map(|milliseconds| milliseconds / 1000.0);
             }

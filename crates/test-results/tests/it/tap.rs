@@ -151,6 +151,10 @@ fn limits_hold() {
     assert_eq!(cases[0].output, Some(format!("xxxxxxxxxx{CUT_MARK}")));
     assert!(cases[0].name.len() <= 4 + CUT_MARK.len());
     assert!(message(&cases[0]).len() <= 10 + CUT_MARK.len());
+    let (cases, _) = read(&format!("1..1\nnot ok 1\n  ---\n  type: {long}\n  ...\n"));
+    assert_eq!(kind(&cases[0]), format!("xxxx{CUT_MARK}"));
+    let (cases, _) = read(&format!("1..1\nBail out! {long}\n"));
+    assert_eq!(message(&cases[0]), format!("xxxxxxxxxx{CUT_MARK}"));
     assert!(matches!(read("1..9\nok\nok\nok\nok\n").1, Err(TapError::TooManyCases { limit: 3 })));
     let deep = "            ok 1\n";
     assert_eq!(read(deep).1.unwrap_err().to_string(), "more than 3 subtests are inside each other in line 1");
