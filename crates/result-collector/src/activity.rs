@@ -84,6 +84,12 @@ pub enum CollectorEvent {
         /// The service had it already: an earlier answer got lost.
         repeated: bool,
     },
+    /// A copy of a test container is still there, and its whole result was confirmed before this collector started or
+    /// reconnected.
+    ConfirmedBefore {
+        /// The copy's full id.
+        id: String,
+    },
     /// A delivery failed and is tried again.
     Retrying {
         /// Where the result came from.

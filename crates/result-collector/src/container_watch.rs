@@ -6,6 +6,7 @@ pub(crate) mod capture;
 mod console;
 mod ended;
 pub(crate) mod record;
+mod redact;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -210,7 +211,10 @@ impl Watching {
             let ended = Ended::from_listing(container);
             match self.capture.record.of(&ended.id) {
                 // A copy runs once: what was taken up is all there is.
-                Some((_, Progress::Confirmed)) if ended.is_copy() => self.remove(ended.id, ended.name),
+                Some((_, Progress::Confirmed)) if ended.is_copy() => {
+                    self.capture.reporter.tell(CollectorEvent::ConfirmedBefore { id: ended.id.clone() });
+                    self.remove(ended.id, ended.name);
+                }
                 Some(_) if ended.is_copy() => {}
                 _ => self.take(ended),
             }

@@ -34,7 +34,9 @@ pub(crate) async fn run(
     for test in tests {
         let ticket = runner.run_now(test, "by hand").await.map_err(|e| match e {
             RunNowError::Stopped => anyhow::Error::new(Unavailable(e.to_string())),
-            RunNowError::NoSuchTest { .. } | RunNowError::Overlap { .. } => anyhow::Error::new(Usage(e.to_string())),
+            RunNowError::NoSuchTest { .. } | RunNowError::Overlap { .. } => {
+                anyhow::Error::new(Usage(e.to_string()))
+            }
         })?;
         waiting.push(ticket.copy);
     }
@@ -48,7 +50,9 @@ pub(crate) async fn run(
             return Err(Unavailable("stopped before the test ended; its copy goes on running".into()).into());
         };
         let (test, copy, outcome, took) = match event {
-            RunnerEvent::Finished { test, copy, outcome, took, retried: false, .. } => (test, copy, outcome, took),
+            RunnerEvent::Finished { test, copy, outcome, took, retried: false, .. } => {
+                (test, copy, outcome, took)
+            }
             // A retry is another copy: its end is the verdict.
             RunnerEvent::Queued { copy, cause, test } if cause.attempt > 1 => {
                 let retry_of = |name: &String| name.starts_with(&format!("tugbot_{test}_"));

@@ -91,13 +91,19 @@ pub(crate) fn polish(command: clap::Command) -> clap::Command {
     command.mut_subcommand("run", |run| {
         run.disable_help_flag(true)
             .mut_arg("host", |host| host.short('h').num_args(0..=1).default_missing_value(""))
-            .arg(clap::Arg::new("help").long("help").action(ArgAction::Help).help("Print help (alone, -h does too)"))
+            .arg(
+                clap::Arg::new("help")
+                    .long("help")
+                    .action(ArgAction::Help)
+                    .help("Print help (alone, -h does too)"),
+            )
     })
 }
 
 /// The settings file that the words name, read before the words can be parsed in full.
 pub(crate) fn settings_path(command: &clap::Command, words: &[OsString]) -> Option<PathBuf> {
-    let matches = command.clone().ignore_errors(true).disable_help_flag(true).try_get_matches_from(words).ok()?;
+    let matches =
+        command.clone().ignore_errors(true).disable_help_flag(true).try_get_matches_from(words).ok()?;
     let deepest = matches.subcommand().map_or(&matches, |(_, inner)| inner);
     deepest.get_one::<PathBuf>("config").or_else(|| matches.get_one("config")).cloned()
 }

@@ -19,10 +19,16 @@ pub(crate) async fn collect(
     let logging = async {
         while let Some(event) = events.recv().await {
             log(&event);
-            if let (CollectorEvent::Delivered { source: Source::Container { id, .. }, .. }, Some(collected)) =
-                (&event, &collected)
-            {
-                let _ = collected.send(ContainerId(id.clone())).await;
+            // What the service may still want of a copy must stay.
+            let finished = match event {
+                CollectorEvent::Delivered {
+                    source: Source::Container { id, complete: true, .. }, ..
+                }
+                | CollectorEvent::ConfirmedBefore { id } => Some(ContainerId(id)),
+                _ => None,
+            };
+            if let (Some(id), Some(collected)) = (finished, &collected) {
+                let _ = collected.send(id).await;
             }
         }
     };
@@ -43,16 +49,23 @@ fn log(event: &CollectorEvent) {
             let source = source.as_ref().map_or_else(|| "a result".to_owned(), ToString::to_string);
             error!("{source} was refused: {reason}; it is kept in `{}`", path.display());
         }
-        CollectorEvent::Evicted { path } => error!("the spool is full: refused `{}` was deleted", path.display()),
+        CollectorEvent::Evicted { path } => {
+            error!("the spool is full: refused `{}` was deleted", path.display())
+        }
         CollectorEvent::SpoolFull { used, max } => {
             warn!(used, max, "the spool is full: collecting waits until the service takes results");
         }
         CollectorEvent::CaptureFailed { container, reason, after } => {
-            warn!("cannot collect container `{container}`: {reason}; tried again in {:.1} s", after.as_secs_f64());
+            warn!(
+                "cannot collect container `{container}`: {reason}; tried again in {:.1} s",
+                after.as_secs_f64()
+            );
         }
         CollectorEvent::Incomplete { of, note } => warn!("of {of}: {note}"),
         CollectorEvent::Removed { container } => info!("removed container `{container}`"),
-        CollectorEvent::NotRemoved { container, reason } => warn!("cannot remove container `{container}`: {reason}"),
+        CollectorEvent::NotRemoved { container, reason } => {
+            warn!("cannot remove container `{container}`: {reason}")
+        }
         CollectorEvent::EngineLost { reason } => warn!("lost the engine: {reason}; trying again"),
         CollectorEvent::MaybeMissed => warn!("engine events may have been missed; the listing catches up"),
         CollectorEvent::Unwatched { directory, reason } => {

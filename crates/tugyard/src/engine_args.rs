@@ -94,7 +94,10 @@ impl EngineArgs {
     pub(crate) async fn connect(&self) -> Result<Engine> {
         let settings = self.settings(&DockerEnvironment::read());
         if self.tls && self.tlsverify {
-            return Err(Usage("--tls and --tlsverify exclude each other: --tlsverify is the safe one".into()).into());
+            return Err(Usage(
+                "--tls and --tlsverify exclude each other: --tlsverify is the safe one".into(),
+            )
+            .into());
         }
         Engine::connect(&settings).await.map_err(|e| {
             let message = "no connection to the container engine";
@@ -136,8 +139,11 @@ mod tests {
 
     #[test]
     fn docker_variables_apply_where_no_flag_says_otherwise() {
-        let environment =
-            DockerEnvironment { tls_verify: true, cert_path: Some("/certs".into()), config: Some("/cfg".into()) };
+        let environment = DockerEnvironment {
+            tls_verify: true,
+            cert_path: Some("/certs".into()),
+            config: Some("/cfg".into()),
+        };
         let given = settings(&["--tlscert", "/mine.pem"], &environment);
         assert_eq!(given.tls, TlsMode::Verified);
         assert_eq!(given.ca, Some(PemSource::Path("/certs/ca.pem".into())));

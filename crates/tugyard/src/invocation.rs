@@ -38,7 +38,10 @@ mod tests {
 
     #[test]
     fn reads_the_single_dash_spelling_of_dir() {
-        check(&["tugbot", "watch", "--dir", "/a", "-dir", "/b"], &["tugbot", "watch", "--dir", "/a", "--dir", "/b"]);
+        check(
+            &["tugbot", "watch", "--dir", "/a", "-dir", "/b"],
+            &["tugbot", "watch", "--dir", "/a", "--dir", "/b"],
+        );
         check(&["tugbot", "watch", "-dir=/b"], &["tugbot", "watch", "--dir=/b"]);
     }
 

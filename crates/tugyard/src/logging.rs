@@ -15,7 +15,9 @@ pub(crate) enum LogFormat {
 /// Installs the subscriber. `filter` (`TUGYARD_LOG`) wins over `debug` and `quiet`.
 pub(crate) fn install(format: LogFormat, filter: Option<&str>, debug: bool, quiet: bool) {
     let default = match (debug, quiet) {
-        (true, _) => "info,tugyard=debug,test_runner=debug,result_collector=debug,result_service=debug,container_engine=debug",
+        (true, _) => {
+            "info,tugyard=debug,test_runner=debug,result_collector=debug,result_service=debug,container_engine=debug"
+        }
         (_, true) => "error",
         _ => "info,sqlx=warn,hyper=warn,tower_http=warn",
     };

@@ -84,7 +84,9 @@ impl RunnerWiring {
 /// Takes the address for [`Control`]. Without a key, only this machine may reach it.
 pub(crate) async fn bind_control(address: SocketAddr, has_key: bool) -> Result<TcpListener> {
     if !address.ip().is_loopback() && !has_key {
-        let message = format!("--listen {address} can be reached from elsewhere: give --api-key-file, or use 127.0.0.1");
+        let message = format!(
+            "--listen {address} can be reached from elsewhere: give --api-key-file, or use 127.0.0.1"
+        );
         return Err(Usage(message).into());
     }
     TcpListener::bind(address)

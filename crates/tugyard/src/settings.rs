@@ -40,10 +40,12 @@ impl SettingsFile {
     pub(crate) fn load(named: Option<&Path>) -> Result<Self> {
         let path = match named {
             Some(path) => path.to_owned(),
-            None => match ["tugyard.toml", SYSTEM_FILE].into_iter().map(PathBuf::from).find(|p| p.is_file()) {
-                Some(path) => path,
-                None => return Ok(Self::default()),
-            },
+            None => {
+                match ["tugyard.toml", SYSTEM_FILE].into_iter().map(PathBuf::from).find(|p| p.is_file()) {
+                    Some(path) => path,
+                    None => return Ok(Self::default()),
+                }
+            }
         };
         let text = std::fs::read_to_string(&path)
             .with_context(|| Usage(format!("cannot read the settings file `{}`", path.display())))?;
@@ -64,7 +66,11 @@ impl SettingsFile {
             let Some(subcommand) = command.find_subcommand(section) else {
                 let known: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
                 let known = known.join(", ");
-                return Err(Usage(format!("{}: no command has settings [{section}]; known: {known}", place())).into());
+                return Err(Usage(format!(
+                    "{}: no command has settings [{section}]; known: {known}",
+                    place()
+                ))
+                .into());
             };
             let mut defaults = BTreeMap::new();
             for (key, value) in values {
@@ -73,7 +79,10 @@ impl SettingsFile {
                     .find(|a| a.get_long() == Some(key) && is_setting(a))
                     .ok_or_else(|| Usage(format!("{}: [{section}] has no setting `{key}`", place())))?;
                 let words = words_of(value).ok_or_else(|| {
-                    Usage(format!("{}: [{section}] {key}: write text, a number, true, false or a list", place()))
+                    Usage(format!(
+                        "{}: [{section}] {key}: write text, a number, true, false or a list",
+                        place()
+                    ))
                 })?;
                 defaults.insert(argument.get_id().to_string(), words);
             }
@@ -97,7 +106,8 @@ impl SettingsFile {
         let row = |argument: &clap::Arg| {
             let key = argument.get_long()?;
             let id = argument.get_id().as_str();
-            let value = matches.get_raw(id).map(|v| v.map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" "));
+            let value =
+                matches.get_raw(id).map(|v| v.map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" "));
             let source = match matches.value_source(id) {
                 Some(ValueSource::CommandLine) => "flag".to_owned(),
                 Some(ValueSource::EnvVariable) => {
@@ -154,7 +164,12 @@ mod tests {
     fn command() -> Command {
         Command::new("tugyard").subcommand(
             Command::new("run")
-                .arg(Arg::new("interval").long("interval").default_value("300").value_parser(value_parser!(u64)))
+                .arg(
+                    Arg::new("interval")
+                        .long("interval")
+                        .default_value("300")
+                        .value_parser(value_parser!(u64)),
+                )
                 .arg(Arg::new("webhook").long("webhook").action(ArgAction::Append))
                 .arg(Arg::new("no_pull").long("no-pull").action(ArgAction::SetTrue)),
         )

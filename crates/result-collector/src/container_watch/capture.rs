@@ -21,6 +21,7 @@ use super::{
     console::Console,
     ended::{End, Ended, tmpfs_over},
     record::{Progress, Record},
+    redact,
 };
 use crate::{
     activity::{CollectorEvent, Reporter},
@@ -135,9 +136,11 @@ impl Capture {
                 None
             }
         };
+        let mut document = end.document.clone();
+        redact::hide_secrets(&mut document);
         let parts = Parts {
             description: Description::new(key, &end.query(ended, &self.hostname), end.source(ended)),
-            inspect: serde_json::to_vec(&end.document).map_err(|e| CaptureError::Write(e.into()))?,
+            inspect: serde_json::to_vec(&document).map_err(|e| CaptureError::Write(e.into()))?,
             engine,
             stdout,
             stderr,

@@ -21,7 +21,8 @@ pub(crate) struct ConfigArgs {
 pub(crate) fn run(args: &ConfigArgs, context: &Context) -> Result<Verdict> {
     let command = context.settings.apply(crate::whole_command())?;
     let with_settings = |c: &&Command| !c.is_hide_set() && c.get_arguments().any(is_setting);
-    let mut names: Vec<_> = command.get_subcommands().filter(with_settings).map(|c| c.get_name().to_owned()).collect();
+    let mut names: Vec<_> =
+        command.get_subcommands().filter(with_settings).map(|c| c.get_name().to_owned()).collect();
     if let Some(only) = &args.only {
         names.retain(|name| name == only);
         if names.is_empty() {

@@ -91,14 +91,16 @@ pub(crate) enum WebhookForm {
 
 /// Reads `-c` in the form of the proposal.
 pub(crate) fn parse_overrides(texts: &[String]) -> Result<Vec<Override>> {
-    let parse = |text: &String| Override::parse(text).map_err(|e| Usage(format!("--container `{text}`: {e}")).into());
+    let parse =
+        |text: &String| Override::parse(text).map_err(|e| Usage(format!("--container `{text}`: {e}")).into());
     texts.iter().map(parse).collect()
 }
 
 impl RunArgs {
     /// Whether `-h` stood alone.
     pub(crate) fn asks_for_help(&self) -> bool {
-        self.engine.host.as_deref() == Some("") && std::env::var_os("DOCKER_HOST").is_none_or(|v| !v.is_empty())
+        self.engine.host.as_deref() == Some("")
+            && std::env::var_os("DOCKER_HOST").is_none_or(|v| !v.is_empty())
     }
 
     fn runner(&self) -> Result<RunnerSettings> {
@@ -160,7 +162,8 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<Verdict> {
         true => (None, None),
         false => Some(mpsc::channel(1024)).unzip(),
     };
-    let wiring = RunnerWiring { engine, settings, http, webhooks, service, control, watcher, collected: None };
+    let wiring =
+        RunnerWiring { engine, settings, http, webhooks, service, control, watcher, collected: None };
     let Some(told) = told else {
         wiring.run(stop, drop).await;
         return Ok(Verdict::Success);

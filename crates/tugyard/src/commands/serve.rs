@@ -74,7 +74,10 @@ impl ServiceSetup {
     /// Takes the address; the URL has the port that was given.
     pub(crate) async fn bind(&self) -> Result<(TcpListener, Announcement)> {
         let listener = TcpListener::bind(self.listen).await.with_context(|| {
-            Unavailable(format!("cannot listen on {}: use --listen with another address or port", self.listen))
+            Unavailable(format!(
+                "cannot listen on {}: use --listen with another address or port",
+                self.listen
+            ))
         })?;
         let url = format!("http://{}", listener.local_addr()?);
         Ok((listener, Announcement { url }))

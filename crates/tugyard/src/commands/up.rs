@@ -88,7 +88,8 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> Result<Verdict> {
         limits: Limits::default(),
     };
     let collecting = async {
-        let collected = collector_wiring::collect(settings, Some(engine), http, Some(collected), stop.clone()).await;
+        let collected =
+            collector_wiring::collect(settings, Some(engine), http, Some(collected), stop.clone()).await;
         if collected.is_err() {
             // Without it no result would arrive: better to stop than to look well.
             error!("the collector could not start");

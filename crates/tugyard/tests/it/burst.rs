@@ -54,5 +54,5 @@ async fn ten_thousand_files_in_a_burst_are_stored_once_each() {
 /// The counter of stored runs in OpenMetrics text.
 fn runs_stored(metrics: &str) -> usize {
     let lines = metrics.lines().filter(|l| l.starts_with("tugyard_serve_uploads_total{result=\"stored\""));
-    lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as usize
+    lines.filter_map(|l| l.rsplit(' ').next()?.parse::<usize>().ok()).sum()
 }

@@ -46,7 +46,8 @@ fn an_engine_that_does_not_answer_ends_with_3() {
 fn config_tells_where_each_value_came_from_and_hides_secrets() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("tugyard.toml");
-    std::fs::write(&file, "[run]\ninterval = 60\ncleanup = true\nwebhook = [\"http://a.example\"]\n").unwrap();
+    std::fs::write(&file, "[run]\ninterval = 60\ncleanup = true\nwebhook = [\"http://a.example\"]\n")
+        .unwrap();
     let output = tugyard()
         .args(["config", "run", "--output", "json", "--config"])
         .arg(&file)
@@ -78,7 +79,10 @@ fn answers_to_the_name_tugbot() {
     let output = std::process::Command::new(&link).args(["watch", "-dir", "/var/tests"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
-    assert!(said.contains("--result-service URL"), "the old spelling -dir is understood, the URL missed: {said}");
+    assert!(
+        said.contains("--result-service URL"),
+        "the old spelling -dir is understood, the URL missed: {said}"
+    );
     let help = std::process::Command::new(&link).args(["run", "--help"]).output().unwrap();
     assert!(text(&help.stdout).contains("Usage: tugbot run"), "{}", text(&help.stdout));
 }

@@ -30,15 +30,22 @@ async fn every_result_arrives_once_although_service_and_collector_are_killed() {
     let (url, key) = (service.daemon.url.clone(), service.key.clone());
     let test = |n: usize| {
         let (name, code) = (format!("t{n:02}"), format!("exit {}", n % 2));
-        let _ = engine.try_docker(&["run", "--name", &name, "--label", "tugbot.test", &image, "sh", "-c", &code]);
+        let _ =
+            engine.try_docker(&["run", "--name", &name, "--label", "tugbot.test", &image, "sh", "-c", &code]);
     };
     let mut collecting = collector(&engine, &url, &key, home.path());
     test(0);
-    eventually("the first result", PATIENCE, || async { (service.runs("t00").await.len() == 1).then_some(()) }).await;
+    eventually("the first result", PATIENCE, || async {
+        (service.runs("t00").await.len() == 1).then_some(())
+    })
+    .await;
     service.daemon.end(Signal::KILL);
     let before = files_below(home.path());
     (1..6).for_each(test);
-    eventually("spooled results", PATIENCE, || async { (files_below(home.path()) >= before + 5).then_some(()) }).await;
+    eventually("spooled results", PATIENCE, || async {
+        (files_below(home.path()) >= before + 5).then_some(())
+    })
+    .await;
     collecting.end(Signal::KILL);
     (6..11).for_each(test);
     let _again = collector(&engine, &url, &key, home.path());
@@ -46,8 +53,11 @@ async fn every_result_arrives_once_although_service_and_collector_are_killed() {
     let service = Service::start_on(state.path(), &address);
     let stored = eventually("all results", PATIENCE, || async {
         let page = service.get("/api/v1/runs?limit=200").await;
-        let names: Vec<_> =
-            page["items"].as_array()?.iter().map(|r| r["test"].as_str().unwrap_or_default().to_owned()).collect();
+        let names: Vec<_> = page["items"]
+            .as_array()?
+            .iter()
+            .map(|r| r["test"].as_str().unwrap_or_default().to_owned())
+            .collect();
         (names.len() >= 11).then_some(names)
     })
     .await;
@@ -65,10 +75,16 @@ async fn a_restarted_collector_sends_nothing_again_and_cleanup_waits_for_the_ser
     engine.docker(&["run", "--name", "kept", "--label", "tugbot.test", &image, "true"]);
     {
         let _collecting = collector(&engine, &url, &key, home.path());
-        eventually("the result", PATIENCE, || async { (service.runs("kept").await.len() == 1).then_some(()) }).await;
+        eventually("the result", PATIENCE, || async {
+            (service.runs("kept").await.len() == 1).then_some(())
+        })
+        .await;
     }
     let _again = collector(&engine, &url, &key, home.path());
     engine.docker(&["run", "--name", "later", "--label", "tugbot.test", &image, "true"]);
-    eventually("the later result", PATIENCE, || async { (service.runs("later").await.len() == 1).then_some(()) }).await;
+    eventually("the later result", PATIENCE, || async {
+        (service.runs("later").await.len() == 1).then_some(())
+    })
+    .await;
     assert_eq!(service.runs("kept").await.len(), 1);
 }

@@ -65,10 +65,6 @@ impl Daemon {
         Self { child, url: String::new(), log }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("no panic holds the log").clone()
     }
@@ -92,7 +88,10 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- log of the daemon\n{}", self.log());
+            #[allow(clippy::print_stderr, reason = "what a failed test has to say")]
+            {
+                eprintln!("--- log of the daemon\n{}", self.log());
+            }
         }
     }
 }
@@ -113,11 +112,23 @@ impl Service {
     /// Starts `tugyard serve` on the given address.
     pub(crate) fn start_on(state: &Path, listen: &str) -> Self {
         let state = state.to_str().expect("temporary paths are UTF-8");
-        let made = run(&["keys", "create", "--name", "test", "--scope", "upload", "--state-dir", state, "--output", "json"]);
+        let made = run(&[
+            "keys",
+            "create",
+            "--name",
+            "test",
+            "--scope",
+            "upload",
+            "--state-dir",
+            state,
+            "--output",
+            "json",
+        ]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let made: Value = serde_json::from_slice(&made.stdout).expect("keys create prints JSON");
         let key = made["key"].as_str().expect("the key is in the answer").to_owned();
-        let daemon = Daemon::listening(&["serve", "--listen", listen, "--state-dir", state, "--output", "json"]);
+        let daemon =
+            Daemon::listening(&["serve", "--listen", listen, "--state-dir", state, "--output", "json"]);
         Self { daemon, key, http: testkit::http_client() }
     }
 

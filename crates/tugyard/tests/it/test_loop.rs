@@ -48,7 +48,8 @@ async fn a_docker_event_becomes_a_copy_and_its_result_a_run_with_cases_and_cause
     let first = [&["run", "--name", "cart"], &labels[..], &[&image, "sh", "-c", TEST_SCRIPT]].concat();
     assert!(engine.try_docker(&first).is_err(), "the test ends with 1");
     // The first run is collected although nobody but the user started it.
-    eventually("the first run", PATIENCE, || async { (service.runs("cart").await.len() == 1).then_some(()) }).await;
+    eventually("the first run", PATIENCE, || async { (service.runs("cart").await.len() == 1).then_some(()) })
+        .await;
     runner.logged("cart").await;
     engine.docker(&["create", "--name", "product", &image]);
     let runs = eventually("the copy's run", PATIENCE, || async {
@@ -62,7 +63,8 @@ async fn a_docker_event_becomes_a_copy_and_its_result_a_run_with_cases_and_cause
     assert_eq!((newest["totals"]["cases"].as_u64(), newest["totals"]["failed"].as_u64()), (Some(2), Some(1)));
     let id = newest["id"].as_str().unwrap();
     let cases = service.get(&format!("/api/v1/runs/{id}/cases")).await;
-    let names: BTreeSet<_> = cases["items"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    let names: BTreeSet<_> =
+        cases["items"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(names, BTreeSet::from(["adds", "removes"]));
     let copies = engine.docker(&["ps", "-aq", "--filter", "label=tugbot.created.from=cart"]);
     assert_eq!(copies.lines().count(), 1, "exactly one copy");
@@ -101,5 +103,9 @@ fn the_plan_names_triggers_policies_and_why_not() {
         assert!(text.contains(part), "the plan misses `{part}`: {text}");
     }
     let table = run(&["run", "--host", &engine.host(), "--plan"]);
-    assert!(String::from_utf8_lossy(&table.stdout).contains("4h30m"), "{}", String::from_utf8_lossy(&table.stdout));
+    assert!(
+        String::from_utf8_lossy(&table.stdout).contains("4h30m"),
+        "{}",
+        String::from_utf8_lossy(&table.stdout)
+    );
 }

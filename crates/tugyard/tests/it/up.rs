@@ -11,7 +11,17 @@ async fn serves_runs_and_watches_without_any_setup_and_stops_within_ten_seconds(
     let (engine, state) = (Engine::private(), tempdir().unwrap());
     let image = engine.busybox();
     let directory = state.path().to_str().unwrap();
-    let words = ["up", "--listen", "127.0.0.1:0", "--state-dir", directory, "--host", &engine.host(), "--output", "json"];
+    let words = [
+        "up",
+        "--listen",
+        "127.0.0.1:0",
+        "--state-dir",
+        directory,
+        "--host",
+        &engine.host(),
+        "--output",
+        "json",
+    ];
     let mut up = Daemon::listening(&words);
     let http = testkit::http_client();
     let labels = ["--label", "tugbot.test", "--label", "tugbot.event.timer=1s", "--label", "tugbot.keep=1"];
