@@ -52,7 +52,7 @@ impl Announcer {
         announced
     }
 
-    /// What became of a run, if that is news to others. A run that another runner made is announced by that one.
+    /// What became of a run, if that is news to others. A run that another runner answers for is announced by that one.
     pub(crate) fn run(&self, event: &RunnerEvent, now: Timestamp) -> Option<CloudEvent> {
         match event {
             RunnerEvent::Queued { test, copy, cause } => {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_runner_that_made_a_copy_announces_it() {
+    fn only_the_runner_that_answers_for_a_copy_announces_it() {
         let cause = Cause {
             trigger: TriggerKind::Docker,
             summary: "container web create".to_owned(),

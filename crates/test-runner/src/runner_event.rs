@@ -90,7 +90,7 @@ pub enum RunnerEvent {
         cause: Cause,
         /// When the engine started it.
         at: Timestamp,
-        /// Whether this runner made it; another one reports it too otherwise.
+        /// Whether this runner answers for it: it made it, or found it when it began to look.
         ours: bool,
     },
     /// No copy could be made or started. The next trigger tries again.
@@ -122,7 +122,7 @@ pub enum RunnerEvent {
         at: Timestamp,
         /// Whether a retry follows.
         retried: bool,
-        /// Whether this runner made it.
+        /// Whether this runner answers for it.
         ours: bool,
     },
     /// A running copy is killed.

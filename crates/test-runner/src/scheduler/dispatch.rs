@@ -15,7 +15,7 @@ use crate::{
 impl Scheduler {
     /// Starts every pending run that nothing holds back.
     pub(super) fn dispatch(&mut self, now: Now, out: &mut Vec<Output>) {
-        if !self.synced || self.replayed.is_some_and(|at| at > now.tick) {
+        if !self.synced || self.is_replaying(now) {
             return;
         }
         let mut waiting: Vec<(u64, ContainerId)> = Vec::new();
@@ -53,7 +53,7 @@ impl Scheduler {
         {
             return;
         }
-        let Some(Pending { key, cause, again, .. }) = self.take(id, place) else { return };
+        let Some(Pending { cause, .. }) = self.take(id, place) else { return };
         let run = Run {
             test: name.0.clone(),
             spec,
@@ -62,15 +62,27 @@ impl Scheduler {
             cause: cause.clone(),
             image: image.clone(),
             ours: true,
+            answered: false,
             stage: Stage::Starting,
             since: now.tick,
             deadline: None,
             killed: None,
-            key: Some(key),
         };
         self.runs.insert(copy.clone(), run);
         self.note_timer_copy(&name.0, &cause);
-        out.push(Output::Start(StartOrder { original: id.clone(), test: name.0, copy, cause, image, again }));
+        out.push(Output::Start(StartOrder {
+            original: id.clone(),
+            test: name.0,
+            copy,
+            cause,
+            image,
+            again: false,
+        }));
+    }
+
+    /// Whether the replay after a cut may still tell what another runner has done.
+    pub(super) fn is_replaying(&self, now: Now) -> bool {
+        self.replayed.is_some_and(|at| at > now.tick)
     }
 
     fn take(&mut self, id: &ContainerId, place: usize) -> Option<Pending> {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use test_results::{Cause, Ending, Outcome};
 
 use super::{
-    ABANDONED_AFTER, Output, REMEMBERED_COPIES, Removal, Scheduler, TRY_AGAIN_AFTER,
-    state::{Finished, Pending, Run, Stage},
+    ABANDONED_AFTER, Output, REMEMBERED_COPIES, Removal, Scheduler, StartOrder, TRY_AGAIN_AFTER,
+    state::{Finished, Run, Stage},
 };
 use crate::{
     clock::{Now, Tick, later, until},
@@ -40,6 +40,7 @@ impl Scheduler {
     ) {
         self.traces.copy(&id.0);
         let Some(run) = self.runs.get_mut(copy) else { return };
+        run.answered = true;
         if theirs {
             run.ours = false;
             out.push(Output::Report(RunnerEvent::Adopted {
@@ -67,7 +68,7 @@ impl Scheduler {
         }
         if run.stage == Stage::Starting {
             run.stage = Stage::Created;
-            run.deadline = Some(now.tick + ABANDONED_AFTER);
+            run.deadline.get_or_insert(now.tick + ABANDONED_AFTER);
         }
     }
 
@@ -104,21 +105,16 @@ impl Scheduler {
         out: &mut Vec<Output>,
     ) {
         // A copy that runs or has ended was seen since: its own story goes on.
-        let starting = self.runs.get(copy).is_some_and(|run| !matches!(run.stage, Stage::Running(_)));
-        let Some(run) = starting.then(|| self.runs.remove(copy)).flatten() else { return };
-        let test = run.original.as_ref().and_then(|id| self.tests.get_mut(id));
-        if let (true, Some(test), Some(key), None) = (unreachable, test, run.key, run.killed) {
-            self.sequence += 1;
-            test.pending.push_front(Pending {
-                sequence: self.sequence,
-                key,
-                cause: run.cause,
-                not_before: Some(now.tick + TRY_AGAIN_AFTER),
-                since: run.since,
-                again: true,
-            });
+        let Some(run) = self.runs.get_mut(copy).filter(|run| !matches!(run.stage, Stage::Running(_))) else {
+            return;
+        };
+        run.answered = true;
+        if unreachable {
+            // Whether the copy exists is not known, so the run keeps its place until it is.
+            run.deadline = Some(now.tick + TRY_AGAIN_AFTER);
             return;
         }
+        let Some(run) = self.runs.remove(copy) else { return };
         self.past_copies.insert(copy.to_owned(), REMEMBERED_COPIES);
         let (test, cause) = (run.spec.name.clone(), run.cause);
         out.push(Output::Report(RunnerEvent::StartFailed { test, copy: copy.to_owned(), cause, reason }));
@@ -138,7 +134,7 @@ impl Scheduler {
 
     /// Copies that have used up their time, do not end although they should, or were left behind unstarted.
     pub(super) fn meet_deadlines(&mut self, now: Now, out: &mut Vec<Output>) {
-        if !self.synced {
+        if !self.synced || self.is_replaying(now) {
             return;
         }
         let due: Vec<String> = self
@@ -160,6 +156,20 @@ impl Scheduler {
                     run.deadline = Some(now.tick + ABANDONED_AFTER);
                     out.push(Output::Revive { copy, id });
                 }
+                (_, Stage::Starting, None) if run.answered => {
+                    run.answered = false;
+                    run.deadline = None;
+                    if let Some(original) = run.original.clone() {
+                        out.push(Output::Start(StartOrder {
+                            original,
+                            test: run.test.clone(),
+                            copy,
+                            cause: run.cause.clone(),
+                            image: run.image.clone(),
+                            again: true,
+                        }));
+                    }
+                }
                 (None, Stage::Running(_), _) => self.kill(now, &copy, KillReason::Timeout, out),
                 _ => run.deadline = None,
             }
@@ -171,7 +181,8 @@ impl Scheduler {
         if !self.synced {
             return None;
         }
-        self.runs.values().filter_map(|run| run.deadline).min()
+        let deadline = self.runs.values().filter_map(|run| run.deadline).min();
+        deadline.map(|at| self.replayed.map_or(at, |replayed| at.max(replayed)))
     }
 
     /// A copy has ended.
@@ -253,7 +264,6 @@ impl Scheduler {
         at: Timestamp,
         out: &mut Vec<Output>,
     ) -> bool {
-        self.past_copies.insert(copy.to_owned(), REMEMBERED_COPIES);
         let mut changed = false;
         for history in self.history.values_mut() {
             if let Some(place) = history.finished.iter().position(|finished| finished.id == *id) {
@@ -264,12 +274,22 @@ impl Scheduler {
                 changed = true;
             }
         }
-        if self.runs.get(copy).is_some_and(|run| run.id.as_ref() == Some(id)) {
+        if let Some(run) = self.runs.get_mut(copy).filter(|run| run.id.as_ref() == Some(id)) {
             changed = true;
+            if !run.answered && !matches!(run.stage, Stage::Running(_)) {
+                // A start that fails takes its copy along. What went wrong is about to be told.
+                (run.id, run.stage, run.deadline) = (None, Stage::Starting, None);
+                return true;
+            }
             self.lose(now, copy, "the copy was removed before its end was seen", at, out);
         }
         if changed {
             self.remove_old_images(out);
+            let tests: Vec<String> =
+                self.history.keys().filter(|test| !self.by_name.contains_key(*test)).cloned().collect();
+            for test in tests {
+                self.forget_history(&test);
+            }
         }
         changed
     }

@@ -135,7 +135,6 @@ impl Scheduler {
             cause: cause.clone(),
             not_before: debounce.map(|pause| now.tick + pause),
             since: now.tick,
-            again: false,
         });
         out.push(Output::Report(RunnerEvent::Queued { test: name, copy: copy.clone(), cause }));
         Fired::Waits(Ticket { copy, joined: false })

@@ -89,7 +89,9 @@ impl Scheduler {
             }
         }
         // When it started or ended is known to an inspection only; its volumes too.
-        if self.runs.contains_key(&container.name) {
+        if let Some(run) = self.runs.get_mut(&container.name) {
+            // Whoever made it may be gone.
+            run.ours = true;
             out.push(Output::InspectCopy { id: container.id.clone() });
         }
     }
@@ -222,6 +224,7 @@ impl Scheduler {
         }
         out.push(Output::Report(RunnerEvent::Withdrawn { test: test.spec.name.clone() }));
         out.push(Output::ForgetOriginal { id: id.clone() });
+        self.forget_history(&test.spec.name.0);
         self.remove_old_images(out);
         true
     }
@@ -290,11 +293,11 @@ impl Scheduler {
             cause,
             image,
             ours: false,
+            answered: true,
             stage,
             since: now.tick,
             deadline: Some(now.tick + ABANDONED_AFTER),
             killed: None,
-            key: None,
         };
         out.push(Output::Report(RunnerEvent::Adopted { test: run.spec.name.clone(), copy: copy.to_owned() }));
         self.runs.insert(copy.to_owned(), run);
@@ -336,6 +339,14 @@ impl Scheduler {
         let copy = self.runs.iter().find(|(_, run)| of_id(run)).map(|(copy, _)| copy.clone());
         if let Some(copy) = copy {
             self.copy_destroyed(now, &copy, id, now.wall, out);
+        }
+    }
+
+    /// The past of a test that has neither an original nor a copy is of no use.
+    pub(super) fn forget_history(&mut self, test: &str) {
+        let is_empty = self.history.get(test).is_some_and(|history| history.finished.is_empty());
+        if is_empty && !self.by_name.contains_key(test) && !self.runs.values().any(|run| run.test == test) {
+            self.history.remove(test);
         }
     }
 

@@ -38,12 +38,10 @@ pub(super) struct Pending {
     pub(super) sequence: u64,
     pub(super) key: RunKey,
     pub(super) cause: Cause,
-    /// Not before this: debounce, or a pause after a failure.
+    /// Not before this: debounce.
     pub(super) not_before: Option<Tick>,
     /// When its first trigger fired.
     pub(super) since: Tick,
-    /// It was tried and the engine went away.
-    pub(super) again: bool,
 }
 
 /// The state of a timer.
@@ -65,15 +63,16 @@ pub(super) struct Run {
     pub(super) id: Option<ContainerId>,
     pub(super) cause: Cause,
     pub(super) image: Option<String>,
+    /// Whether this runner answers for it: it made it, or found it when it began to look.
     pub(super) ours: bool,
+    /// Whether it is known what came of the order to start it; true for those that others made.
+    pub(super) answered: bool,
     pub(super) stage: Stage,
     /// When it became known.
     pub(super) since: Tick,
-    /// When something must be done about it: kill it, kill it again, take it over.
+    /// When something must be done about it: kill it, kill it again, take it over, order it again.
     pub(super) deadline: Option<Tick>,
     pub(super) killed: Option<KillReason>,
-    /// Its key, to try again under the same name.
-    pub(super) key: Option<RunKey>,
 }
 
 /// How far a copy is.
@@ -128,7 +127,7 @@ impl Test {
 }
 
 impl Run {
-    /// Whether the engine has been asked to start it, or it runs.
+    /// Which attempt this is, from 1.
     pub(super) fn attempt(&self) -> u32 {
         self.cause.attempt.max(1)
     }

@@ -40,7 +40,7 @@ pub struct RunningCopy {
     pub cause: Cause,
     /// When the engine started it.
     pub started_at: Option<Timestamp>,
-    /// Whether this runner made it.
+    /// Whether this runner answers for it: it made it, or found it when it began to look.
     pub ours: bool,
 }
 

@@ -599,6 +599,7 @@ fn a_start_that_the_engine_did_not_hear_is_tried_again_under_the_same_name() {
     assert_eq!(model.made.len(), 1);
     assert_eq!(model.made[0].copy, order.copy);
     assert!(model.made[0].again);
+    assert_eq!(model.runners[0].scheduler.status().running.len(), 1);
 }
 
 #[test]

@@ -411,6 +411,26 @@ impl Model {
         })
     }
 
+    /// The next start that a runner wants goes wrong: before or after the copy was made, for good or for want of a
+    /// connection.
+    pub(super) fn fail_start(&mut self, runner: usize, made: bool, unreachable: bool) {
+        let start = |task: &Task| matches!(task, Task::Output(Output::Start(_)));
+        let Some(place) = self.runners[runner].tasks.iter().position(start) else { return };
+        let Some(Task::Output(Output::Start(order))) = self.runners[runner].tasks.remove(place) else {
+            return;
+        };
+        let copy = order.copy.clone();
+        let taken = self.containers.contains_key(&copy);
+        if made && unreachable {
+            self.start_copy(order);
+        } else if made && !taken && self.by_id(&order.original).is_some() {
+            self.make_copy(&order);
+            self.remove(&copy);
+        }
+        let reason = "it went wrong".to_owned();
+        self.feed(runner, Input::StartFailed { copy, reason, unreachable });
+    }
+
     fn start_copy(&mut self, order: StartOrder) -> Input {
         if let Some(existing) = self.containers.get(&order.copy) {
             let id = existing.summary.id.clone();
@@ -420,17 +440,22 @@ impl Model {
             }
             return Input::Started { copy: order.copy, id, theirs: true };
         }
-        let Some(original) = self.by_id(&order.original).cloned() else {
+        if self.by_id(&order.original).is_none() {
             return Input::StartFailed { copy: order.copy, reason: "gone".to_owned(), unreachable: false };
-        };
+        }
+        self.make_copy(&order);
+        self.made.push(order.clone());
+        self.start(&order.copy);
+        let id = self.containers[&order.copy].summary.id.clone();
+        Input::Started { copy: order.copy, id, theirs: false }
+    }
+
+    fn make_copy(&mut self, order: &StartOrder) {
+        let Some(original) = self.by_id(&order.original).cloned() else { return };
         let mut labels = original.summary.labels;
         labels.insert(labels::CREATED_FROM.to_owned(), order.test.clone());
         labels.insert(labels::CAUSE.to_owned(), serde_json::to_string(&order.cause).expect("JSON"));
         let image = order.image.clone().unwrap_or(original.summary.image_id);
         self.create_with(&order.copy, labels, &image);
-        self.made.push(order.clone());
-        self.start(&order.copy);
-        let id = self.containers[&order.copy].summary.id.clone();
-        Input::Started { copy: order.copy, id, theirs: false }
     }
 }
