@@ -1,4 +1,6 @@
 //! A runner on a real engine, and what it told.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
+#![allow(clippy::print_stderr, reason = "what the runner said explains a test that failed")]
 
 use std::{
     collections::BTreeMap,

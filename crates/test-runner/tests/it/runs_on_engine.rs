@@ -4,6 +4,7 @@
 mod discovery;
 mod faults;
 mod images;
+mod outside;
 mod policies;
 mod self_trigger;
 mod two_runners;
