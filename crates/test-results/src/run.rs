@@ -105,18 +105,18 @@ pub struct Ending {
 }
 
 impl Outcome {
-    /// Judges an ended container. A container that was killed (137, 143) at or after its time limit has
-    /// timed out; otherwise the exit code decides.
+    /// Judges an ended container. One that ran as long as its time limit or longer has timed out, whatever it made of
+    /// the signal; otherwise the exit code decides.
     pub fn judge(ending: &Ending) -> Self {
         let ran = match (ending.started_at, ending.finished_at) {
             (Some(from), Some(to)) => Duration::try_from(to.duration_since(from)).ok(),
             _ => None,
         };
         match (ending.exit_code, ending.timeout, ran) {
-            (0, _, _) => Self::Passed,
-            (137 | 143, Some(limit), Some(ran)) if ran >= limit => {
+            (_, Some(limit), Some(ran)) if ran >= limit => {
                 Self::TimedOut { after_seconds: limit.as_secs_f64() }
             }
+            (0, _, _) => Self::Passed,
             (exit_code, _, _) => Self::Failed { exit_code },
         }
     }

@@ -327,6 +327,8 @@ pub struct Scheduler {
     names: HashMap<String, (String, Tick)>,
     /// Names of copies that have gone.
     past_copies: Bounded<String>,
+    /// Copies of which the collector has what it wants.
+    collected: Bounded<ContainerId>,
     peers: HashMap<String, PeerState>,
     unclear: VecDeque<Unclear>,
     /// Images to be removed once nothing uses them.
@@ -353,6 +355,7 @@ impl Scheduler {
             traces: OwnTraces::default(),
             names: HashMap::new(),
             past_copies: Bounded::default(),
+            collected: Bounded::default(),
             peers: HashMap::new(),
             unclear: VecDeque::new(),
             old_images: Vec::new(),

@@ -140,7 +140,7 @@ mod tests {
                      --tlscacert /ca --tlscert /cert --tlskey /key --debug one two";
         let args = run(&words.split_whitespace().collect::<Vec<_>>());
         assert_eq!(args.names, ["one", "two"]);
-        assert_eq!(args.interval, 60);
+        assert_eq!(args.interval, Some(60));
         assert!(args.no_pull && args.cleanup);
     }
 

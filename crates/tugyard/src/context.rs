@@ -20,6 +20,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(9);
 /// What every command gets.
 #[derive(Debug)]
 pub(crate) struct Context {
+    /// The name the program was called by.
+    pub(crate) program: &'static str,
     pub(crate) output: OutputFormat,
     pub(crate) quiet: bool,
     pub(crate) settings: SettingsFile,
@@ -27,8 +29,8 @@ pub(crate) struct Context {
 
 impl Context {
     /// From the arguments that every command takes.
-    pub(crate) fn new(global: &GlobalArgs, settings: SettingsFile) -> Self {
-        Self { output: global.output, quiet: global.quiet, settings }
+    pub(crate) fn new(program: &'static str, global: &GlobalArgs, settings: SettingsFile) -> Self {
+        Self { program, output: global.output, quiet: global.quiet, settings }
     }
 
     /// Prints a result: as JSON, or in the given form for people.
@@ -106,6 +108,8 @@ pub(crate) fn stop_on_signal() -> Result<CancellationToken> {
             () = tokio::time::sleep(STOP_PATIENCE) => (),
         }
         warn!("ended before everything had stopped; what was spooled is delivered at the next start");
+        // The binary may: nothing that was promised is lost.
+        #[allow(clippy::exit, reason = "the wait for a clean stop is over")]
         std::process::exit(0);
     });
     Ok(token)

@@ -40,7 +40,7 @@ fn start(words: Vec<std::ffi::OsString>) -> anyhow::Result<ExitCode> {
     let command = cli::command(name);
     let settings = SettingsFile::load(cli::settings_path(&command, &words).as_deref())?;
     let command = settings.apply(command)?;
-    let matches = match command.clone().try_get_matches_from(&words) {
+    let matches = match command.try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(error) => {
             // Help and version are results and go to standard output with code 0; the rest is usage, code 2.
@@ -51,7 +51,7 @@ fn start(words: Vec<std::ffi::OsString>) -> anyhow::Result<ExitCode> {
     let cli = Cli::from_arg_matches(&matches)?;
     logging::install(cli.global.log_format, cli.global.log.as_deref(), cli.global.debug, cli.global.quiet);
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let context = Context::new(&cli.global, settings);
+    let context = Context::new(name, &cli.global, settings);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let verdict = runtime.block_on(commands::run(cli.command, &context));
     // What still runs in the background has been told to stop; a blocked thread must not hold the exit.

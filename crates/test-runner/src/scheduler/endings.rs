@@ -20,6 +20,8 @@ use crate::{
 const KILL_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long to wait before a removal that failed is tried again.
 const REMOVE_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Collected copies that are kept in mind.
+const COLLECTED: usize = 10_000;
 
 /// What is known of a copy's end.
 pub(super) struct Ended {
@@ -190,16 +192,7 @@ impl Scheduler {
         let Some(run) = self.runs.remove(copy) else { return false };
         let outcome = verdict(&run, &ended);
         if let Some(id) = &run.id {
-            let removable = match self.settings.removal {
-                Removal::After(grace) => Some(now.tick + grace),
-                Removal::WhenCollected => None,
-            };
-            self.history.entry(run.test.clone()).or_default().finished.push(Finished {
-                copy: copy.to_owned(),
-                id: id.clone(),
-                removable,
-                removing: false,
-            });
+            self.remember_finished(now, &run.test, copy, id);
         }
         self.conclude(now, copy, run, outcome, &ended, out);
         true
@@ -346,8 +339,23 @@ impl Scheduler {
         }
     }
 
-    /// The collector has what it wants of a copy.
+    /// Keeps a finished copy in mind, for its removal.
+    pub(super) fn remember_finished(&mut self, now: Now, test: &str, copy: &str, id: &ContainerId) {
+        let removable = match self.settings.removal {
+            Removal::After(grace) => Some(now.tick + grace),
+            Removal::WhenCollected => self.collected.contains(id).then_some(now.tick),
+        };
+        self.history.entry(test.to_owned()).or_default().finished.push(Finished {
+            copy: copy.to_owned(),
+            id: id.clone(),
+            removable,
+            removing: false,
+        });
+    }
+
+    /// The collector has what it wants of a copy. It may know of the end before the scheduler does.
     pub(super) fn on_collected(&mut self, now: Now, id: &ContainerId) {
+        self.collected.insert(id.clone(), COLLECTED);
         let all = self.history.values_mut().flat_map(|history| &mut history.finished);
         for finished in all.filter(|finished| finished.id == *id && finished.removable.is_none()) {
             finished.removable = Some(now.tick);

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use test_results::{Cause, TriggerKind, labels};
 
 use super::{
-    ABANDONED_AFTER, CopyFacts, OriginalFacts, Output, REMEMBERED_COPIES, Removal, Scheduler,
+    ABANDONED_AFTER, CopyFacts, OriginalFacts, Output, REMEMBERED_COPIES, Scheduler,
     endings::Ended,
-    state::{Finished, Run, Stage, Test},
+    state::{Run, Stage, Test},
 };
 use crate::{
     clock::{Now, Tick},
@@ -352,19 +352,6 @@ impl Scheduler {
 
     fn is_known_finished(&self, test: &str, id: &ContainerId) -> bool {
         self.history.get(test).is_some_and(|history| history.finished.iter().any(|f| f.id == *id))
-    }
-
-    fn remember_finished(&mut self, now: Now, test: &str, copy: &str, id: &ContainerId) {
-        let removable = match self.settings.removal {
-            Removal::After(grace) => Some(now.tick + grace),
-            Removal::WhenCollected => None,
-        };
-        self.history.entry(test.to_owned()).or_default().finished.push(Finished {
-            copy: copy.to_owned(),
-            id: id.clone(),
-            removable,
-            removing: false,
-        });
     }
 }
 

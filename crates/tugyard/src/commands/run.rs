@@ -40,9 +40,10 @@ pub(crate) struct RunArgs {
     /// Overrides labels of one test: `name=t;results=/r;event.timer=4h30m`
     #[arg(long = "container", short = 'c', value_name = "LABELS")]
     pub(crate) overrides: Vec<String>,
-    /// Seconds between looks for newer images
-    #[arg(long, short, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) interval: u64,
+    /// Seconds between looks for newer images of all tests [default: 300, for tests with the label tugbot.event.image;
+    /// called as tugbot, for all]
+    #[arg(long, short, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) interval: Option<u64>,
     /// Do not pull: only watch the local images
     #[arg(long)]
     pub(crate) no_pull: bool,
@@ -103,7 +104,7 @@ impl RunArgs {
             && std::env::var_os("DOCKER_HOST").is_none_or(|v| !v.is_empty())
     }
 
-    fn runner(&self) -> Result<RunnerSettings> {
+    fn runner(&self, program: &str) -> Result<RunnerSettings> {
         // The host's name is the engine's own; it is asked for once it is connected.
         let mut settings = RunnerSettings::new(String::new());
         settings.names.clone_from(&self.names);
@@ -113,10 +114,10 @@ impl RunArgs {
             settings.max_parallel = usize::try_from(most).unwrap_or(usize::MAX);
         }
         settings.images = Some(ImageSettings {
-            interval: Duration::from_secs(self.interval),
+            interval: self.interval.map_or(ImageSettings::default().interval, Duration::from_secs),
             pull: !self.no_pull,
             cleanup: self.cleanup,
-            ..ImageSettings::default()
+            all_tests: self.interval.is_some() || program == "tugbot",
         });
         Ok(settings)
     }
@@ -135,7 +136,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<Verdict> {
     if args.asks_for_help() {
         return print_help();
     }
-    let mut settings = args.runner()?;
+    let mut settings = args.runner(context.program)?;
     let webhooks = args.webhooks()?;
     let key = args.service.key()?;
     let engine = args.engine.connect().await?;

@@ -64,7 +64,7 @@ fn an_address_that_others_can_reach_needs_a_key() {
 
 fn runner(engine: &Engine, service: &Service, home: &Path) -> Daemon {
     let key = home.join("key");
-    std::fs::write(&key, &service.key).unwrap();
+    std::fs::write(&key, &service.key).expect("a temporary directory can be written");
     let mut command = tugyard();
     command.args(["run", "--host", &engine.host(), "-r", &service.daemon.url, "--api-key-file"]).arg(&key);
     Daemon::start(&mut command)

@@ -353,6 +353,22 @@ fn with_a_collector_a_copy_stays_until_it_is_collected() {
 }
 
 #[test]
+fn a_copy_that_was_collected_before_its_end_was_heard_of_goes_too() {
+    let mut model = Model::new(SchedulerSettings { removal: Removal::WhenCollected, ..settings() });
+    model.settle();
+    model.test("t", &[("tugbot.event.docker", "tag"), ("tugbot.keep", "0")]);
+    model.emit("image", "tag", "sha256:9", &[("name", "x")]);
+    model.settle();
+    let id = model.copies_of("t")[0].summary.id.clone();
+    model.feed(0, Input::Collected { id });
+    model.settle();
+    assert_eq!(model.copies_of("t").len(), 1, "it still runs");
+    model.end_all(0);
+    model.settle();
+    assert_eq!(model.copies_of("t").len(), 0);
+}
+
+#[test]
 fn a_test_follows_another_as_its_label_says() {
     let mut model = model();
     model.test("build", &[("tugbot.event.docker", "tag"), ("tugbot.retries", "1")]);
