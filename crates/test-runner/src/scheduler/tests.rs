@@ -4,4 +4,5 @@
 mod behaviour;
 mod histories;
 mod model;
+mod outside;
 mod times;
