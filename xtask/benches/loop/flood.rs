@@ -45,11 +45,11 @@ pub(crate) async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
             engine.send(number).await;
             number += 1;
             if number % REPORT == 0 {
-                eprintln!("  {number} events, {}", megabytes(product.resident()?));
+                eprintln!("  {number} events, {}", megabytes(product.resident()?.0));
             }
             match number {
-                GROWTH_FROM => from = product.resident()?,
-                GROWTH_TO => to = product.resident()?,
+                GROWTH_FROM => from = product.resident()?.0,
+                GROWTH_TO => to = product.resident()?.0,
                 _ => {}
             }
         }

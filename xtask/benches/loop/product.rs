@@ -59,12 +59,16 @@ impl Product {
         timeout(PATIENCE, first).await.context("it printed no URL")?
     }
 
-    /// Resident memory in bytes.
-    pub(crate) fn resident(&self) -> anyhow::Result<u64> {
+    /// Resident memory in bytes: all of it, and the part that is not a view of the executable file.
+    pub(crate) fn resident(&self) -> anyhow::Result<(u64, u64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kilobytes * 1024)
+        let bytes = |name: &str| -> anyhow::Result<u64> {
+            let line =
+                status.lines().find_map(|line| line.strip_prefix(name)).context("no memory in /proc")?;
+            let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+            Ok(kilobytes * 1024)
+        };
+        Ok((bytes("VmRSS:")?, bytes("RssAnon:")?))
     }
 
     /// Processor time used so far.

@@ -59,7 +59,7 @@ pub(crate) async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
     let before = product.processor_time()?;
     tokio::time::sleep(IDLE).await;
     let used = product.processor_time()? - before;
-    let resident = product.resident()?;
+    let (resident, own) = product.resident()?;
     product.stop().await?;
     let with = format!("{BYSTANDERS} containers present");
     Ok(vec![
@@ -77,7 +77,11 @@ pub(crate) async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
             milliseconds(percentile(&mut to_create, 0.99)),
             "25 ms",
         ),
-        Figure::new(format!("idle memory of `tugyard run`, {with}"), megabytes(resident), "10 MB"),
+        Figure::new(
+            format!("idle memory of `tugyard run`, {with}"),
+            format!("{} ({} of its own, the rest views of the file)", megabytes(resident), megabytes(own)),
+            "10 MB",
+        ),
         Figure::new(
             "idle processor time of `tugyard run`",
             format!("{} in {} s", milliseconds(used), IDLE.as_secs()),
