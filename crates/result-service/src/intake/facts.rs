@@ -225,6 +225,7 @@ mod tests {
             test: Some("mine".into()),
             image: Some("other".into()),
             exit_code: Some(0),
+            finished_at: Some("2026-05-01T10:00:05Z".parse().expect("a time")),
             host: Some("h".into()),
             ..UploadQuery::default()
         };
