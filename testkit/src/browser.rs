@@ -196,12 +196,14 @@ impl Browser {
         self.driver_command("goog/cdp/execute", body).await
     }
 
-    /// What the console has said since the last call: errors of scripts, failed requests, violated policies.
+    /// What the console has said since the last call: errors of scripts, failed requests, violated policies. The browser's
+    /// own start page is left out: on a slow machine it talks about its fonts.
     pub async fn console(&self) -> Vec<String> {
         let entries = self.driver_command("se/log", json!({ "type": "browser" })).await;
         let entries = entries.as_array().cloned().unwrap_or_default();
         entries
             .iter()
+            .filter(|entry| !entry["message"].as_str().is_some_and(|m| m.starts_with("chrome://")))
             .map(|entry| format!("{}: {}", entry["level"].as_str().unwrap_or("?"), entry["message"]))
             .collect()
     }
